@@ -1,0 +1,38 @@
+"""Anomaly detection with contrastive normalizing flows, for scikit-learn."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "ContrastiveFlowDetector": "skcnf.detectors",
+    "FlowDetector": "skcnf.detectors",
+    "FlowRatioDetector": "skcnf.detectors",
+    "MSEDetector": "skcnf.detectors",
+    "MSERatioDetector": "skcnf.detectors",
+    "OutlierExposureDetector": "skcnf.detectors",
+    "PyODDetector": "skcnf.detectors",
+    "MocoFeaturizer": "skcnf.features",
+    "load_encoder": "skcnf.encoders",
+    "save_encoder": "skcnf.encoders",
+    "InlierKFold": "skcnf.evaluation",
+    "one_vs_rest": "skcnf.evaluation",
+    "outlier_scorer": "skcnf.evaluation",
+}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name, and with it torch, when it is first used."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'skcnf' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,110 @@
+"""Bundled features: all of CIFAR-10 and auxiliary images under the bundled encoder, as int8."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+__all__ = ["CIFAR10_CLASSES", "LabelledFeatures", "load_cifar10_features", "quantize", "save_features"]
+
+CIFAR10_CLASSES = ("plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+_BUNDLED = Path(__file__).parent / "bundled" / "cifar10-features.npz"
+
+
+@dataclass(frozen=True)
+class LabelledFeatures:
+    """Features of a labelled data set and of auxiliary images.
+
+    Attributes
+    ----------
+    X_train, X_test, X_aux : ndarray of shape (n, d), dtype float32
+    y_train, y_test : ndarray of shape (n,)
+        Indices into ``class_names``.
+    class_names : tuple of str
+    name, features : str
+        What the images are, and what the features are.
+    """
+
+    X_train: np.ndarray
+    y_train: np.ndarray
+    X_test: np.ndarray
+    y_test: np.ndarray
+    X_aux: np.ndarray | None
+    class_names: tuple[str, ...]
+    name: str
+    features: str
+
+    def fingerprint(self) -> str:
+        """A digest of every row and label: results of equal fingerprints are comparable."""
+        digest = hashlib.sha256(repr((self.class_names, self.name, self.features)).encode())
+        for array in (self.X_train, self.y_train, self.X_test, self.y_test, self.X_aux):
+            if array is not None:
+                digest.update(str(array.shape).encode())
+                digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+
+def load_cifar10_features(normalize: bool = True, path: str | os.PathLike[str] | None = None) -> LabelledFeatures:
+    """Features of all CIFAR-10 images and of 30,000 Tiny ImageNet images (32 px) under the bundled encoder.
+
+    Parameters
+    ----------
+    normalize : bool, default=True
+        Scale rows to unit norm, after dequantising. False gives the head's raw outputs.
+    path : path, optional
+        Another file written by `save_features`.
+
+    Returns
+    -------
+    LabelledFeatures
+        50,000 training, 10,000 test and 30,000 auxiliary rows of 128 features.
+
+    Notes
+    -----
+    Both data sets are images for research use. The encoder saw no CIFAR image and no label.
+
+    Examples
+    --------
+    >>> from skcnf.datasets import load_cifar10_features
+    >>> load_cifar10_features().X_train.shape
+    (50000, 128)
+    """
+    with np.load(_BUNDLED if path is None else path, allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    scale = arrays["scale"].astype(np.float32)
+    rows = {name: arrays[name].astype(np.float32) * scale for name in ("train", "test", "aux")}
+    if normalize:
+        rows = {name: X / np.maximum(np.linalg.norm(X, axis=1, keepdims=True), 1e-12) for name, X in rows.items()}
+    return LabelledFeatures(
+        rows["train"],
+        arrays["y_train"].astype(np.int64),
+        rows["test"],
+        arrays["y_test"].astype(np.int64),
+        rows["aux"],
+        CIFAR10_CLASSES,
+        "CIFAR-10",
+        "moco" if normalize else "moco-raw",
+    )
+
+
+def quantize(X: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """X (n, d) in units of ``scale`` (d,), rounded to int8; values beyond 127 units are cut off."""
+    return np.clip(np.rint(X / scale), -127, 127).astype(np.int8)
+
+
+def save_features(
+    path: str | os.PathLike[str], train: np.ndarray, y_train: np.ndarray, test: np.ndarray, y_test: np.ndarray,
+    aux: np.ndarray,
+) -> None:
+    """Write raw features (n, d) as int8 with one scale per feature: its largest absolute value is 127."""
+    scale = np.max([np.abs(X).max(axis=0) for X in (train, test, aux)], axis=0) / 127
+    scale = np.where(scale > 0, scale, 1).astype(np.float32)
+    train, test, aux = (quantize(X, scale) for X in (train, test, aux))
+    np.savez_compressed(
+        path, train=train, test=test, aux=aux, scale=scale, y_train=y_train.astype(np.uint8),
+        y_test=y_test.astype(np.uint8),
+    )

@@ -1,0 +1,18 @@
+"""Outlier detectors with scikit-learn's contract, and auxiliary data where they can use it."""
+
+from skcnf.detectors._base import conformal_threshold
+from skcnf.detectors._contrastive import ContrastiveFlowDetector, OutlierExposureDetector
+from skcnf.detectors._flow import FlowDetector, FlowRatioDetector
+from skcnf.detectors._mean import MSEDetector, MSERatioDetector
+from skcnf.detectors._pyod import PyODDetector
+
+__all__ = [
+    "ContrastiveFlowDetector",
+    "FlowDetector",
+    "FlowRatioDetector",
+    "MSEDetector",
+    "MSERatioDetector",
+    "OutlierExposureDetector",
+    "PyODDetector",
+    "conformal_threshold",
+]

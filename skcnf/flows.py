@@ -1,0 +1,138 @@
+"""RealNVP on FrEIA's AllInOneBlock: exact log-densities, sampling, and both directions of the transformation.
+
+Dinh, Sohl-Dickstein and Bengio, "Density estimation using Real NVP", ICLR 2017; the architecture of Schmier, Köthe and
+Straehle (Table 6): 8 blocks, subnetworks with one hidden layer of 512 units, affine clamp 3.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from FrEIA.modules import AllInOneBlock
+from torch import Tensor, nn
+
+from skcnf._runtime import seeded
+from skcnf.objectives import LOG_2PI, negative_log_likelihood
+
+__all__ = ["RealNVP"]
+
+
+class RealNVP(nn.Module):
+    """A normalizing flow from rows (n, d) to a standard normal of the same dimension.
+
+    Parameters
+    ----------
+    n_features : int
+        d, at least 2: a coupling block splits the features in two.
+    n_blocks : int, default=8
+        Number of AllInOneBlocks: affine coupling, learned scale and offset, fixed permutation.
+    hidden_units : int, default=512
+        Width of the hidden layer of each coupling subnetwork.
+    affine_clamp : float, default=3.0
+        The log-scale of a coupling is ``affine_clamp * tanh(0.1 a)`` for the subnetwork's output a.
+    permute_soft : bool, default=False
+        Random rotations in place of random permutations. Slow to build above some hundred features.
+    seed : int, default=0
+        Draws weights and permutations. The global generators of torch and NumPy are left as they were.
+
+    Notes
+    -----
+    FrEIA 0.2 keeps lambdas in its blocks, so that pickle cannot copy them. A flow is therefore pickled, deep-copied and
+    saved as its arguments and its ``state_dict``; what is unpickled is on the CPU.
+    """
+
+    def __init__(
+        self,
+        n_features: int,
+        n_blocks: int = 8,
+        hidden_units: int = 512,
+        affine_clamp: float = 3.0,
+        permute_soft: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if n_features < 2:
+            raise ValueError(f"n_features={n_features}: a coupling flow needs at least 2 features.")
+        self.arguments: dict[str, Any] = {
+            "n_features": n_features,
+            "n_blocks": n_blocks,
+            "hidden_units": hidden_units,
+            "affine_clamp": affine_clamp,
+            "permute_soft": permute_soft,
+        }
+
+        def subnet(channels_in: int, channels_out: int) -> nn.Module:
+            return nn.Sequential(
+                nn.Linear(channels_in, hidden_units), nn.ReLU(), nn.Linear(hidden_units, channels_out)
+            )
+
+        with seeded(seed):
+            self.blocks = nn.ModuleList(
+                AllInOneBlock(
+                    [(n_features,)], subnet_constructor=subnet, affine_clamping=affine_clamp, permute_soft=permute_soft
+                )
+                for _ in range(n_blocks)
+            )
+
+    @property
+    def n_features(self) -> int:
+        """d, the dimension of the rows."""
+        return self.arguments["n_features"]
+
+    def latent(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Latent points and log-determinants.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n, d)
+
+        Returns
+        -------
+        z : Tensor of shape (n, d)
+        log_det : Tensor of shape (n,)
+            log |det dz/dx|, in nats.
+        """
+        log_det = x.new_zeros(len(x))
+        for block in self.blocks:
+            (x,), block_log_det = block((x,))
+            log_det = log_det + block_log_det
+        return x, log_det
+
+    def inverse(self, z: Tensor) -> Tensor:
+        """The rows (n, d) whose latent points are ``z`` (n, d)."""
+        for block in reversed(self.blocks):
+            (z,), _ = block((z,), rev=True)
+        return z
+
+    def nll(self, x: Tensor) -> Tensor:
+        """The paper's negative log-likelihood (n,), in nats, without the constant: what the objectives take."""
+        return negative_log_likelihood(*self.latent(x))
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Log-density (n,) in nats, constant included."""
+        return -self.nll(x) - 0.5 * self.n_features * LOG_2PI
+
+    @torch.no_grad()
+    def sample(self, n_samples: int, seed: int = 0) -> Tensor:
+        """Draw rows (n_samples, d) from the flow's density, in its type and on its device."""
+        parameter = next(self.parameters())
+        generator = torch.Generator().manual_seed(seed)
+        z = torch.randn(n_samples, self.n_features, generator=generator, dtype=torch.float64)
+        return self.inverse(z.to(parameter))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = {name: tensor.cpu() for name, tensor in self.state_dict().items()}
+        return _rebuild, (self.arguments, state)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> RealNVP:
+        copied = _rebuild(self.arguments, self.state_dict())
+        return copied.to(next(self.parameters()).device)
+
+
+def _rebuild(arguments: dict[str, Any], state: dict[str, Tensor]) -> RealNVP:
+    flow = RealNVP(**{**arguments, "permute_soft": False})  # the state brings the permutations: draw cheap ones
+    flow.arguments = dict(arguments)
+    flow.to(next(iter(state.values())).dtype)
+    flow.load_state_dict(state)
+    return flow
