@@ -16,6 +16,8 @@ _HOME = {
     "OutlierExposureDetector": "skcnf.detectors",
     "PyODDetector": "skcnf.detectors",
     "MocoFeaturizer": "skcnf.features",
+    "load_detector": "skcnf.persistence",
+    "save_detector": "skcnf.persistence",
     "load_encoder": "skcnf.encoders",
     "save_encoder": "skcnf.encoders",
     "InlierKFold": "skcnf.evaluation",

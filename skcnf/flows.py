@@ -121,18 +121,19 @@ class RealNVP(nn.Module):
         z = torch.randn(n_samples, self.n_features, generator=generator, dtype=torch.float64)
         return self.inverse(z.to(parameter))
 
+    @classmethod
+    def from_state(cls, arguments: dict[str, Any], state: dict[str, Tensor]) -> RealNVP:
+        """The flow of these ``arguments`` with the weights and permutations of ``state``, a ``state_dict``."""
+        flow = cls(**{**arguments, "permute_soft": False})  # the state brings the permutations: draw cheap ones
+        flow.arguments = dict(arguments)
+        flow.to(next(iter(state.values())).dtype)
+        flow.load_state_dict(state)
+        return flow
+
     def __reduce__(self) -> tuple[Any, ...]:
         state = {name: tensor.cpu() for name, tensor in self.state_dict().items()}
-        return _rebuild, (self.arguments, state)
+        return RealNVP.from_state, (self.arguments, state)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> RealNVP:
-        copied = _rebuild(self.arguments, self.state_dict())
+        copied = RealNVP.from_state(self.arguments, self.state_dict())
         return copied.to(next(self.parameters()).device)
-
-
-def _rebuild(arguments: dict[str, Any], state: dict[str, Tensor]) -> RealNVP:
-    flow = RealNVP(**{**arguments, "permute_soft": False})  # the state brings the permutations: draw cheap ones
-    flow.arguments = dict(arguments)
-    flow.to(next(iter(state.values())).dtype)
-    flow.load_state_dict(state)
-    return flow

@@ -1,0 +1,7 @@
+"""``python -m skcnf``."""
+
+import sys
+
+from skcnf.cli import main
+
+sys.exit(main())

@@ -1,0 +1,122 @@
+"""Save and load fitted detectors without pickle: tensors and JSON in one safetensors file; loading executes nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as safetensors_bytes
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+import skcnf
+from skcnf import detectors
+from skcnf.encoders import write_atomically
+from skcnf.flows import RealNVP
+
+__all__ = ["load_detector", "save_detector"]
+
+_FORMAT = "skcnf-detector-1"
+_CLASSES = {
+    name: getattr(detectors, name)
+    for name in detectors.__all__
+    if name.endswith("Detector") and name != "PyODDetector"
+}
+
+
+def save_detector(detector: BaseEstimator, path: str | os.PathLike[str]) -> None:
+    """Write a fitted detector of this package; the file appears whole or not at all.
+
+    Parameters
+    ----------
+    detector : estimator
+        Any fitted detector of `skcnf.detectors` but `PyODDetector`, whose state only joblib can save.
+    path : path
+
+    Raises
+    ------
+    TypeError
+        If the detector is of another class, or a parameter is no number, string or None.
+    sklearn.exceptions.NotFittedError
+        If it is not fitted.
+    """
+    name = type(detector).__name__
+    if _CLASSES.get(name) is not type(detector):
+        raise TypeError(f"a {name} cannot be saved without pickle; choose from {sorted(_CLASSES)}, or use joblib.dump.")
+    check_is_fitted(detector)
+    tensors: dict[str, torch.Tensor] = {}
+    plain: dict[str, Any] = {}
+    flows: dict[str, Any] = {}
+    for attribute, value in _fitted_attributes(detector).items():
+        if isinstance(value, RealNVP):
+            flows[attribute] = value.arguments
+            tensors |= {f"{attribute}/{key}": tensor.cpu().contiguous() for key, tensor in value.state_dict().items()}
+        elif isinstance(value, np.ndarray) and value.dtype != object:
+            tensors[attribute] = torch.from_numpy(np.ascontiguousarray(value))
+        else:
+            plain[attribute] = value.tolist() if isinstance(value, np.ndarray) else value
+    header = {
+        "class": name,
+        "params": _plain_params(detector),
+        "attributes": plain,
+        "flows": flows,
+        "version": skcnf.__version__,
+    }
+    metadata = {"format": _FORMAT, "header": json.dumps(header)}
+    write_atomically(path, safetensors_bytes(tensors, metadata))
+
+
+def _fitted_attributes(detector: BaseEstimator) -> dict[str, Any]:
+    params = detector.get_params(deep=False)
+    return {name: value for name, value in vars(detector).items() if name not in params}
+
+
+def _plain_params(detector: BaseEstimator) -> dict[str, Any]:
+    params = detector.get_params(deep=False)
+    for name, value in params.items():
+        if isinstance(value, (np.integer, np.floating, np.bool_)):
+            params[name] = value = value.item()
+        if isinstance(value, torch.device):
+            params[name] = value = str(value)
+        if not (value is None or isinstance(value, (bool, int, float, str))):
+            raise TypeError(
+                f"the parameter {name}={value!r} cannot be saved without pickle; use a number, string or None."
+            )
+    return params
+
+
+def load_detector(path: str | os.PathLike[str]) -> BaseEstimator:
+    """The fitted detector that `save_detector` wrote, on the CPU.
+
+    Raises
+    ------
+    ValueError
+        If the file is none of this package's (naming the file).
+    """
+    try:
+        with safe_open(os.fspath(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except SafetensorError as error:
+        raise ValueError(f"'{path}' is not a readable safetensors file: {error}") from error
+    header = json.loads(metadata.get("header", "{}"))
+    if metadata.get("format") != _FORMAT or header.get("class") not in _CLASSES:
+        raise ValueError(f"'{path}' is a safetensors file, but no detector saved by skcnf.")
+    detector = _CLASSES[header["class"]](**header["params"])
+    for name, value in header["attributes"].items():
+        setattr(detector, name, value)
+    for name, arguments in header["flows"].items():
+        state = {key.split("/", 1)[1]: tensors.pop(key) for key in sorted(tensors) if key.startswith(f"{name}/")}
+        setattr(detector, name, _flow(arguments, state))
+    for name, tensor in tensors.items():
+        setattr(detector, name, tensor.numpy())
+    return detector
+
+
+def _flow(arguments: dict[str, Any], state: dict[str, torch.Tensor]) -> RealNVP:
+    flow = RealNVP.from_state(arguments, state)
+    return flow.eval().requires_grad_(False)

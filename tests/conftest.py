@@ -1,0 +1,25 @@
+import numpy as np
+import pytest
+import torch
+
+torch.set_num_threads(1)  # small products: threads only get in each other's way
+
+
+@pytest.fixture(autouse=True)
+def _global_generators_are_left_alone():
+    """No test, hence nothing in the library, may move the global generators."""
+    numpy_before, torch_before = np.random.get_state(), torch.get_rng_state()
+    yield
+    numpy_after = np.random.get_state()
+    assert np.array_equal(numpy_before[1], numpy_after[1])
+    assert numpy_before[2] == numpy_after[2]
+    assert torch.equal(torch_before, torch.get_rng_state())
+
+
+@pytest.fixture(scope="session")
+def rows():
+    """Inliers in a corner of broad auxiliary rows, and anomalies from the latter: (X, X_aux, X_test, y_test)."""
+    rng = np.random.default_rng(0)
+    X, X_aux = rng.normal(1.0, 0.5, (600, 4)), rng.normal(0.0, 2.0, (2000, 4))
+    X_test = np.concatenate([rng.normal(1.0, 0.5, (300, 4)), rng.normal(0.0, 2.0, (300, 4))])
+    return X, X_aux, X_test, np.repeat([1, -1], 300)
