@@ -21,6 +21,8 @@ from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
+from skcnf._runtime import seeded
+
 __all__ = ["EncoderSpec", "build_encoder", "load_encoder", "load_moco_checkpoint", "save_encoder"]
 
 _ARCHITECTURES: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {
@@ -44,7 +46,7 @@ class EncoderSpec:
     arch : {"resnet10", "resnet18", "resnet34", "resnet50"}
         Number and kind of the residual blocks.
     width : int
-        Channels of the first stage; 64 is the standard ResNet.
+        Channels of the first stage, a multiple of 8; 64 is the standard ResNet.
     stem : {"imagenet", "strided", "small"}
         7 x 7 stride 2 with max-pooling; 3 x 3 stride 2; 3 x 3 stride 1. The latter two are for images of about 32 px.
     head : {"linear", "mlp"}
@@ -70,6 +72,9 @@ class EncoderSpec:
         for name, allowed in (("arch", _ARCHITECTURES), ("stem", _STEMS), ("head", ("linear", "mlp"))):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name}={getattr(self, name)!r} is not one of {sorted(allowed)}.")
+        if self.width < 8 or self.width % 8:
+            # channels-last convolutions of fewer than 8 channels corrupt memory on the CPU (seen with torch 2.15)
+            raise ValueError(f"width={self.width} is not a multiple of 8.")
 
 
 class _Encoder(ResNet):
@@ -155,7 +160,7 @@ def load_encoder(path: str | os.PathLike[str]) -> nn.Module:
         raise ValueError(f"'{path}' is a safetensors file, but not an encoder saved by skcnf.save_encoder.")
     spec = json.loads(metadata["spec"])
     spec = EncoderSpec(**{key: tuple(value) if isinstance(value, list) else value for key, value in spec.items()})
-    return _with_state(build_encoder(spec), state, path)
+    return _with_state(spec, state, path)
 
 
 def load_moco_checkpoint(path: str | os.PathLike[str]) -> nn.Module:
@@ -179,7 +184,7 @@ def load_moco_checkpoint(path: str | os.PathLike[str]) -> nn.Module:
             f"'{path}' is not a readable MoCo checkpoint, and nothing in it was executed: {reason}"
         ) from error
     state = _query_encoder_state(checkpoint, path)
-    return _with_state(build_encoder(_spec_of_state(state, path)), state, path)
+    return _with_state(_spec_of_state(state, path), state, path)
 
 
 def _query_encoder_state(checkpoint: object, path: object) -> dict[str, Tensor]:
@@ -213,7 +218,9 @@ def _spec_of_state(state: Mapping[str, Tensor], path: object) -> EncoderSpec:
     return EncoderSpec(arch, first.shape[0], stem, head, last.shape[0], image_size=size)
 
 
-def _with_state(encoder: nn.Module, state: Mapping[str, Tensor], path: object) -> nn.Module:
+def _with_state(spec: EncoderSpec, state: Mapping[str, Tensor], path: object) -> nn.Module:
+    with seeded(0):  # weights that are overwritten at once must not move the caller's generator
+        encoder = build_encoder(spec)
     try:
         encoder.load_state_dict(dict(state), strict=True)
     except RuntimeError as error:

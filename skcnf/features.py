@@ -163,7 +163,8 @@ class MocoFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             out = encoder(torch.zeros(1, 3, size, size))
         if not torch.is_tensor(out) or out.ndim != 2:
             raise ValueError(f"weights: the module must map images (n, 3, s, s) to features (n, d); got {type(out)}.")
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        # without noise nothing is drawn, not even from the global generator that random_state=None stands for
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1)) if self.noise_std > 0 else 0
         self.encoder_, self._spec, self._size, self._seed = encoder, spec, size, seed
         self.n_features_out_ = self._n_features_out = out.shape[1]
         return self

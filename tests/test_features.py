@@ -99,7 +99,7 @@ def test_sizes_are_resized_by_the_short_side_and_cropped(encoder):
     large = np.repeat(np.repeat(centre, 2, 0), 2, 1)
     mixed = featurizer.transform([large, centre])
     assert mixed.shape == (2, 16)
-    np.testing.assert_allclose(mixed[0], mixed[1], atol=0.1)
+    assert mixed[0] @ mixed[1] > 0.95  # of unit norm
 
 
 def test_low_resolution_comes_first(encoder):

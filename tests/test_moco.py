@@ -14,7 +14,7 @@ from skcnf.augment import Augmentation
 from skcnf.encoders import EncoderSpec
 from skcnf.moco import MoCo, PretrainConfig, info_nce, pretrain
 
-SPEC = EncoderSpec("resnet10", width=4, stem="strided", out_features=8, image_size=16)
+SPEC = EncoderSpec("resnet10", width=8, stem="strided", out_features=8, image_size=16)
 STILL = Augmentation(
     crop_scale=(1, 1), crop_ratio=(1, 1), jitter_probability=0, grey_probability=0, flip_probability=0
 )

@@ -1,0 +1,189 @@
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.model_selection import cross_validate
+
+from skcnf import ContrastiveFlowDetector, InlierKFold, MSEDetector, MSERatioDetector, one_vs_rest
+from skcnf.datasets import LabelledFeatures
+from skcnf.evaluation import METRICS, aupr, auroc, auroc_table, format_table, fpr95, outlier_scorer
+from skcnf.evaluation._results import COLUMNS, ResultLog
+
+labels = st.lists(st.sampled_from([1, -1]), min_size=8, max_size=60).filter(
+    lambda y: min(y.count(1), y.count(-1)) >= 3
+)
+
+
+@given(labels, st.integers(2, 3), st.booleans(), st.integers(0, 9))
+def test_inlier_k_fold_partitions_and_trains_on_inliers_alone(y, n_splits, shuffle, seed):
+    y = np.array(y)
+    splitter = InlierKFold(n_splits, shuffle=shuffle, random_state=seed)
+    folds = list(splitter.split(np.zeros((len(y), 1)), y))
+    assert len(folds) == splitter.get_n_splits() == n_splits
+    assert sorted(np.concatenate([test for _, test in folds])) == list(range(len(y)))
+    for train, test in folds:
+        assert (y[train] == 1).all()
+        assert not set(train) & set(test)
+        assert set(train) | set(test) >= set(np.flatnonzero(y == 1))
+        for label in (1, -1):  # each fold its share
+            assert abs((y[test] == label).sum() - (y == label).sum() / n_splits) < 1
+
+
+def test_inlier_k_fold_names_bad_labels():
+    X = np.zeros((6, 1))
+    for y, message in (
+        (None, "needs y"),
+        ([0, 1, 0, 1, 0, 1], r"alone; got \[0, 1\]"),
+        ([1, 1, 1, 1, 1, -1], "y holds 5 and 1"),
+        ([1, -1], "as long as X"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            next(InlierKFold(2).split(X, y))
+    with pytest.raises(ValueError, match="n_splits=1"):
+        InlierKFold(1)
+
+
+def test_metrics_by_hand():
+    y = np.array([1, 1, 1, 1, -1, -1])
+    scores = np.array([4.0, 3.0, 2.0, 0.5, 1.0, 0.0])
+    assert auroc(y, scores) == pytest.approx(7 / 8)
+    assert aupr(y, scores) == pytest.approx((1 + 2 / 3) / 2)
+    assert fpr95(y, scores) == pytest.approx(1 / 2)
+
+
+@given(st.lists(st.integers(-5, 5), min_size=6, max_size=30), st.randoms())
+def test_metrics_are_invariant_under_monotone_maps(values, random):
+    scores = np.array(values, dtype=float)
+    y = np.array([1, -1, *(random.choice([1, -1]) for _ in values[2:])])
+    for metric in METRICS.values():
+        assert metric(y, scores) == pytest.approx(metric(y, np.exp(scores) * 2 - 7))
+
+
+def test_scorers_work_in_cross_validation():
+    rng = np.random.default_rng(0)
+    X = np.concatenate([rng.normal(size=(100, 3)), rng.normal(3, 1, (40, 3))])
+    y = np.repeat([1, -1], [100, 40])
+    scoring = {name: outlier_scorer(name) for name in METRICS}
+    detector = MSEDetector(contamination=0.1)
+    result = cross_validate(detector, X, y, cv=InlierKFold(4, random_state=0), scoring=scoring)
+    assert result["test_auroc"].min() > 0.9
+    assert result["test_aupr"].min() > 0.8
+    assert -0.5 < result["test_fpr95"].min() <= 0
+    with pytest.raises(ValueError, match="choose from"):
+        outlier_scorer("roc")
+
+
+@pytest.fixture(scope="module")
+def data():
+    rng = np.random.default_rng(0)
+    centers = rng.normal(0, 2, (3, 4))
+
+    def draw(n):
+        y = np.arange(n) % 3
+        return (centers[y] + rng.normal(size=(n, 4))).astype(np.float32), y
+
+    X_aux = rng.normal(0, 3, (400, 4)).astype(np.float32)
+    return LabelledFeatures(*draw(300), *draw(150), X_aux, ("a", "b", "c"), "toy", "raw")
+
+
+class _Spy(MSERatioDetector):
+    calls = []
+
+    def fit(self, X, y=None, X_aux=None):
+        _Spy.calls.append((X, y, X_aux, self.random_state))
+        return super().fit(X, y, X_aux)
+
+
+def _spy():
+    _Spy.calls = []
+    return {"spy": _Spy(contamination=0.1), "MSE": MSEDetector(contamination=0.1)}
+
+
+def test_no_test_row_no_anomaly_and_no_label_reaches_a_fit(data):
+    one_vs_rest(_spy(), data, seeds=(4, 5))
+    assert len(_Spy.calls) == 6
+    for number, (X, y, X_aux, seed) in enumerate(_Spy.calls):
+        np.testing.assert_array_equal(X, data.X_train[data.y_train == number % 3])
+        assert y is None
+        assert X_aux is data.X_aux
+        assert seed == 4 + number // 3
+
+
+def test_the_table_is_tidy_and_right(data):
+    table = one_vs_rest(_spy(), data, seeds=(0, 1), classes=["b", "c"])
+    assert tuple(table.columns) == COLUMNS
+    assert len(table) == 8
+    row = table[(table.detector == "MSE") & (table.inlier_class == "c")].iloc[0]
+    detector = MSEDetector(contamination=0.1).fit(data.X_train[data.y_train == 2])
+    y = np.where(data.y_test == 2, 1, -1)
+    assert row.auroc == pytest.approx(auroc(y, detector.score_samples(data.X_test)))
+    assert (table[["fit_seconds", "score_seconds"]] > 0).all(axis=None)
+
+
+def test_a_finished_table_is_not_computed_again_and_a_lost_row_alone_is(data, tmp_path):
+    file = tmp_path / "deep" / "results.csv"
+    first = one_vs_rest(_spy(), data, output=file)
+    again = one_vs_rest(_spy(), data, output=file)
+    assert _Spy.calls == []
+    pd.testing.assert_frame_equal(first.convert_dtypes(), again.convert_dtypes())
+    lines = file.read_text().splitlines(keepends=True)
+    lost = next(number for number, line in enumerate(lines) if ",spy," in line)
+    file.write_text("".join(lines[:lost] + lines[lost + 1 :]) + lines[-1][:20])  # and a line cut in mid-write
+    once_more = one_vs_rest(_spy(), data, output=file)
+    assert len(_Spy.calls) == 1
+    columns = ["detector", "inlier_class", "auroc"]
+    assert set(map(tuple, once_more[columns].values)) == set(map(tuple, first[columns].values))
+
+
+def test_other_parameters_or_data_are_other_results(data, tmp_path):
+    file = tmp_path / "results.csv"
+    one_vs_rest(_spy(), data, output=file)
+    detectors = _spy()
+    detectors["spy"].set_params(contamination=0.2)
+    table = one_vs_rest(detectors, data, output=file)
+    assert len(_Spy.calls) == 3
+    assert len(table) == 6
+    other = LabelledFeatures(**{**vars(data), "X_aux": data.X_aux + 1})
+    one_vs_rest(_spy(), other, output=file)
+    assert len(_Spy.calls) == 3
+
+
+def test_parallel_runs_give_the_same_numbers(data):
+    detector = ContrastiveFlowDetector(n_blocks=2, hidden_units=16, max_epochs=3, contamination=0.1)
+    tables = [
+        one_vs_rest({"CF": detector}, data, n_jobs=n_jobs).sort_values("inlier_class").auroc.to_numpy()
+        for n_jobs in (1, 2)
+    ]
+    np.testing.assert_array_equal(*tables)
+
+
+def test_unknown_classes_and_foreign_files_are_named(data, tmp_path):
+    with pytest.raises(ValueError, match=r"\['plain'\] not in toy; choose from \['a', 'b', 'c'\]"):
+        one_vs_rest(_spy(), data, classes=["plain"])
+    (tmp_path / "x.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match=r"x.csv' is no result file"):
+        ResultLog(tmp_path / "x.csv")
+    assert (tmp_path / "x.csv").read_text() == "a,b\n1,2\n"
+
+
+def _results():
+    rows = [
+        {"detector": d, "inlier_class": c, "seed": s, "auroc": a + s / 100, "n_epochs": e}
+        for d, c, a, e in (("A", "x", 0.9, 3.0), ("A", "y", 0.7, 5.0), ("B", "x", 0.8, np.nan), ("B", "y", 0.75, np.nan))
+        for s in (0, 1, 2)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_the_printed_table():
+    mean, std = auroc_table(_results())
+    assert mean.loc["A"].tolist() == pytest.approx([91, 71, 81])
+    assert std.loc["B", "mean"] == pytest.approx(1)
+    text = format_table(_results(), groups={"only y": ["y"]})
+    assert text.splitlines()[0].split() == ["detector", "x", "y", "mean", "only", "y", "epochs"]
+    assert text.splitlines()[2].split() == ["A", "*91.0±1.0", "71.0±1.0", "*81.0±1.0", "71.0±1.0", "4.0"]
+    assert text.splitlines()[3].split() == ["B", "81.0±1.0", "*76.0±1.0", "78.5±1.0", "*76.0±1.0", "-"]
+    single = format_table(_results()[_results().seed == 0], bold=True)
+    assert "±" not in single
+    assert "\033[1m90.0\033[0m" in single
