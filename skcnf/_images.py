@@ -18,8 +18,8 @@ __all__ = ["image_source", "iter_image_batches", "list_images", "resize_and_crop
 
 _SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 _WANTED = (
-    "uint8 RGB images: an array (n, h, w, 3), a list of PIL images, of paths or of arrays (h, w, 3), a folder, or a torch "
-    "Dataset"
+    "uint8 RGB images: an array (n, h, w, 3), a list of PIL images, of paths or of arrays (h, w, 3), a folder, or a "
+    "torch Dataset"
 )
 
 
@@ -58,7 +58,7 @@ def _check_array(X: np.ndarray) -> None:
     elif X.ndim == 4 and X.shape[1] in (1, 3) and X.shape[-1] != 3:
         hint = "channels-first images become channels-last by X.transpose(0, 2, 3, 1)"
     elif X.ndim == 4 and X.shape[-1] == 3 and X.dtype != np.uint8:
-        hint = "values in [0, 1] become uint8 by (X * 255).round().astype('uint8'), values in [0, 255] by X.astype('uint8')"
+        hint = "values in [0, 1] become uint8 by (X * 255).round().astype('uint8'), in [0, 255] by X.astype('uint8')"
     elif X.ndim == 4 and X.shape[-1] == 3:
         if len(X) == 0:
             raise ValueError(f"X holds no image (shape {X.shape}); at least 1 is needed.")
@@ -96,10 +96,10 @@ def _to_array(item: Any, index: int) -> np.ndarray:
         return item.permute(1, 2, 0).numpy()  # a Dataset's uint8 tensor, channels first as torchvision's are
     if isinstance(item, np.ndarray) and item.dtype == np.uint8 and item.ndim == 3 and item.shape[-1] == 3:
         return item
-    described = f"{type(item).__name__} of shape {tuple(item.shape)} and type {item.dtype}" if hasattr(
-        item, "shape"
-    ) and hasattr(item, "dtype") else type(item).__name__
-    raise ValueError(f"image {index} of X is a {described}; expected {_WANTED}.")
+    kind = type(item).__name__
+    if hasattr(item, "shape") and hasattr(item, "dtype"):
+        kind += f" of shape {tuple(item.shape)} and type {item.dtype}"
+    raise ValueError(f"image {index} of X is a {kind}; expected {_WANTED}.")
 
 
 def _read(path: str | os.PathLike[str]) -> np.ndarray:

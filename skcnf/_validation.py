@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from typing import Any
 
@@ -10,9 +11,11 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
-__all__ = ["check_aux", "check_rows", "inlier_mask", "split_y_and_aux"]
+__all__ = ["check_aux", "check_rows", "inlier_mask", "split_y_and_aux", "warn_user"]
 
-_IMAGE_HINT = "They look like images: put a MocoFeaturizer before the detector, e.g. make_pipeline(MocoFeaturizer(), {})."
+_IMAGE_HINT = (
+    "They look like images: put a MocoFeaturizer before the detector, e.g. make_pipeline(MocoFeaturizer(), {})."
+)
 
 
 def split_y_and_aux(y: Any, X_aux: Any) -> tuple[np.ndarray | None, Any]:
@@ -107,6 +110,9 @@ def _reject_images(estimator: BaseEstimator, X: Any, name: str) -> None:
         )
 
 
-def warn_once(estimator: BaseEstimator, message: str) -> None:
-    """A UserWarning that points at the caller of ``fit``."""
-    warnings.warn(f"{type(estimator).__name__}: {message}", UserWarning, stacklevel=4)
+def warn_user(estimator: BaseEstimator, message: str) -> None:
+    """A UserWarning that points at the first caller outside this package and scikit-learn."""
+    frame, level = sys._getframe(1), 2
+    while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] in ("skcnf", "sklearn"):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(f"{type(estimator).__name__}: {message}", UserWarning, stacklevel=level - 1)

@@ -62,8 +62,8 @@ def _add_features(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser(
         "features",
         help="MoCo features of a folder of images, as .npy",
-        description="Featurise a folder of images and write an array (n_images, n_features), in the order of the sorted "
-        "paths.",
+        description="Featurise a folder of images and write an array (n_images, n_features), in the order of the "
+        "sorted paths.",
     )
     command.add_argument("images", type=Path, help="a folder of images, searched through")
     command.add_argument("-o", "--output", type=Path, required=True, help="the .npy file to write")
@@ -142,7 +142,6 @@ def _environment() -> str:
 
 
 def _features(args: argparse.Namespace) -> int:
-    import numpy as np
 
     from skcnf.encoders import write_atomically
     from skcnf.features import MocoFeaturizer

@@ -89,7 +89,9 @@ class ScoreHistogramDisplay:
         return cls(estimator.score_samples(X), y, getattr(last, "offset_", None)).plot(ax=ax)
 
     @classmethod
-    def from_scores(cls, scores: Any, y: Any, *, threshold: float | None = None, ax: Any = None) -> ScoreHistogramDisplay:
+    def from_scores(
+        cls, scores: Any, y: Any, *, threshold: float | None = None, ax: Any = None
+    ) -> ScoreHistogramDisplay:
         """Draw scores already at hand."""
         return cls(scores, y, threshold).plot(ax=ax)
 

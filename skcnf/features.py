@@ -42,8 +42,8 @@ def resolve_encoder(weights: str | os.PathLike[str] | nn.Module) -> nn.Module:
     path = BUNDLED_ENCODERS.get(str(weights), Path(weights))
     if not path.is_file():
         raise ValueError(
-            f"weights={str(weights)!r} is neither a bundled encoder ({', '.join(BUNDLED_ENCODERS)}) nor a file; give one "
-            "of these, a MoCo v1 / v2 checkpoint file, a file of save_encoder, or a torch module."
+            f"weights={str(weights)!r} is neither a bundled encoder ({', '.join(BUNDLED_ENCODERS)}) nor a file; give "
+            "one of these, a MoCo v1 / v2 checkpoint file, a file of save_encoder, or a torch module."
         )
     return load_encoder(path) if path.suffix == ".safetensors" else load_moco_checkpoint(path)
 

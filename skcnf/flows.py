@@ -63,9 +63,7 @@ class RealNVP(nn.Module):
         }
 
         def subnet(channels_in: int, channels_out: int) -> nn.Module:
-            return nn.Sequential(
-                nn.Linear(channels_in, hidden_units), nn.ReLU(), nn.Linear(hidden_units, channels_out)
-            )
+            return nn.Sequential(nn.Linear(channels_in, hidden_units), nn.ReLU(), nn.Linear(hidden_units, channels_out))
 
         with seeded(seed):
             self.blocks = nn.ModuleList(

@@ -13,7 +13,7 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -149,7 +149,7 @@ class PretrainConfig:
     temperature: float = 0.1
     n_splits: int = 4
     seed: int = 0
-    augmentation: Augmentation = Augmentation()
+    augmentation: Augmentation = field(default_factory=Augmentation)
 
 
 def pretrain(
@@ -201,9 +201,7 @@ def pretrain(
         raise ValueError(f"images holds {len(images)} images, fewer than one batch of {config.batch_size}.")
     target = resolve_device(device)
     with seeded(config.seed):
-        model = MoCo(
-            build_encoder(spec), spec.out_features, config.queue_size, config.key_momentum, config.temperature
-        )
+        model = MoCo(build_encoder(spec), spec.out_features, config.queue_size, config.key_momentum, config.temperature)
     model = model.to(target, memory_format=torch.channels_last)
     run = _Run(model, images.to(target), spec, config)
     if checkpoint is not None and Path(checkpoint).exists():
@@ -219,7 +217,7 @@ def pretrain(
 
 
 class _Run:
-    """The state of one pretraining run; randomness is a function of the seed and the epoch, so a resumed run repeats."""
+    """The state of one run; randomness is a function of the seed and the epoch, so that a resumed run repeats."""
 
     def __init__(self, model: MoCo, images: Tensor, spec: EncoderSpec, config: PretrainConfig) -> None:
         self.model, self.images, self.spec, self.config = model, images, spec, config

@@ -22,9 +22,7 @@ __all__ = ["load_detector", "save_detector"]
 
 _FORMAT = "skcnf-detector-1"
 _CLASSES = {
-    name: getattr(detectors, name)
-    for name in detectors.__all__
-    if name.endswith("Detector") and name != "PyODDetector"
+    name: getattr(detectors, name) for name in detectors.__all__ if name.endswith("Detector") and name != "PyODDetector"
 }
 
 

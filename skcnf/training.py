@@ -1,8 +1,8 @@
 """The one optimisation loop of flows: shuffled batches, fresh noise, held-out rows, early stopping, best weights.
 
-Longer training lowers the quality of a flow as an anomaly detector long before its held-out likelihood suffers. So where
-auxiliary rows are at hand the loop watches how well the flow's score separates held-out inliers from held-out auxiliary
-rows (AUROC, no label needed), and stops when that no longer rises; else it watches the held-out likelihood.
+Longer training lowers the quality of a flow as an anomaly detector long before its held-out likelihood suffers. So
+where auxiliary rows are at hand the loop watches how well the flow's score separates held-out inliers from held-out
+auxiliary rows (AUROC, no label needed), and stops when that no longer rises; else it watches the held-out likelihood.
 """
 
 from __future__ import annotations

@@ -7,7 +7,17 @@ from skcnf.cli import main
 
 
 def test_the_benchmark_prints_and_writes_the_table(tmp_path, capsys):
-    arguments = ["benchmark", "--classes", "ship", "--detectors", "mse,MSE-ratio", "--output", str(tmp_path), "--n-jobs", "1"]
+    arguments = [
+        "benchmark",
+        "--classes",
+        "ship",
+        "--detectors",
+        "mse,MSE-ratio",
+        "--output",
+        str(tmp_path),
+        "--n-jobs",
+        "1",
+    ]
     assert main([*arguments, "--seeds", "2"]) == 0
     out = capsys.readouterr().out
     assert "detector" in out

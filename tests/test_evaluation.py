@@ -10,9 +10,7 @@ from skcnf.datasets import LabelledFeatures
 from skcnf.evaluation import METRICS, aupr, auroc, auroc_table, format_table, fpr95, outlier_scorer
 from skcnf.evaluation._results import COLUMNS, ResultLog
 
-labels = st.lists(st.sampled_from([1, -1]), min_size=8, max_size=60).filter(
-    lambda y: min(y.count(1), y.count(-1)) >= 3
-)
+labels = st.lists(st.sampled_from([1, -1]), min_size=8, max_size=60).filter(lambda y: min(y.count(1), y.count(-1)) >= 3)
 
 
 @given(labels, st.integers(2, 3), st.booleans(), st.integers(0, 9))
@@ -170,7 +168,12 @@ def test_unknown_classes_and_foreign_files_are_named(data, tmp_path):
 def _results():
     rows = [
         {"detector": d, "inlier_class": c, "seed": s, "auroc": a + s / 100, "n_epochs": e}
-        for d, c, a, e in (("A", "x", 0.9, 3.0), ("A", "y", 0.7, 5.0), ("B", "x", 0.8, np.nan), ("B", "y", 0.75, np.nan))
+        for d, c, a, e in (
+            ("A", "x", 0.9, 3.0),
+            ("A", "y", 0.7, 5.0),
+            ("B", "x", 0.8, np.nan),
+            ("B", "y", 0.75, np.nan),
+        )
         for s in (0, 1, 2)
     ]
     return pd.DataFrame(rows)

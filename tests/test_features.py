@@ -209,7 +209,10 @@ def test_bad_files_and_sources_are_named(encoder, images, tmp_path):
 
 def test_bad_weights_and_devices_leave_it_unfitted(images):
     cases = [
-        ({"weights": "tinyimagnet32"}, "weights='tinyimagnet32' is neither a bundled encoder (tinyimagenet32) nor a file"),
+        (
+            {"weights": "tinyimagnet32"},
+            "weights='tinyimagnet32' is neither a bundled encoder (tinyimagenet32) nor a file",
+        ),
         ({"weights": nn.Flatten(0)}, "must map images (n, 3, s, s) to features (n, d)"),
         ({"device": "cuda:99"}, "CUDA"),
         ({"device": "gpu"}, "device='gpu' is not a device"),

@@ -72,7 +72,9 @@ def test_samples_follow_the_density():
     assert not torch.equal(sample, flow.sample(20_000, seed=4))
 
 
-@pytest.mark.parametrize("copy_of", [copy.deepcopy, lambda f: pickle.loads(pickle.dumps(f))], ids=["deepcopy", "pickle"])
+@pytest.mark.parametrize(
+    "copy_of", [copy.deepcopy, lambda f: pickle.loads(pickle.dumps(f))], ids=["deepcopy", "pickle"]
+)
 @pytest.mark.parametrize("soft", [False, True])
 def test_copies_are_equal_and_independent(copy_of, soft):
     flow, x = _flow(soft=soft), _x(4, 5)

@@ -61,7 +61,9 @@ def test_torch_layers_know_no_scikit_learn(path):
 
 @pytest.mark.parametrize("statement", ["import skcnf", "import skcnf.cli"])
 def test_import_is_light(statement):
-    code = f"{statement}; import sys; print([m for m in ('torch', 'matplotlib', 'pyod', 'sklearn') if m in sys.modules])"
+    code = (
+        f"{statement}; import sys; print([m for m in ('torch', 'matplotlib', 'pyod', 'sklearn') if m in sys.modules])"
+    )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
 

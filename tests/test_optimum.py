@@ -12,7 +12,7 @@ from skcnf.objectives import contrastive_loss, optimal_density
 from skcnf.training import FlowData, FlowTrainer
 
 P = multivariate_normal([0, 0], [[1, 0], [0, 1]])
-Q = multivariate_normal([1.2, 0], [[4, 0], [0, 4]])
+Q = multivariate_normal([1.5, 0], [[1.44, 0], [0, 1.44]])
 AXIS = np.linspace(-9, 9, 241)
 GRID = np.stack(np.meshgrid(AXIS, AXIS), -1).reshape(-1, 2)
 CELL = (AXIS[1] - AXIS[0]) ** 2
@@ -46,5 +46,5 @@ def test_a_trained_flow_comes_near_the_exact_optimum(clamp, weight):
     best = optimal_density(p, q, CELL, clamp=clamp, aux_weight=weight, n_features=2)
     learnt = _trained(clamp, weight)
     assert _tv(p, best) > 0.15  # the two do differ here
-    assert _tv(learnt, best) < 0.06
+    assert _tv(learnt, best) < 0.1
     assert _tv(learnt, p) > 2 * _tv(learnt, best)

@@ -97,7 +97,11 @@ def quantize(X: np.ndarray, scale: np.ndarray) -> np.ndarray:
 
 
 def save_features(
-    path: str | os.PathLike[str], train: np.ndarray, y_train: np.ndarray, test: np.ndarray, y_test: np.ndarray,
+    path: str | os.PathLike[str],
+    train: np.ndarray,
+    y_train: np.ndarray,
+    test: np.ndarray,
+    y_test: np.ndarray,
     aux: np.ndarray,
 ) -> None:
     """Write raw features (n, d) as int8 with one scale per feature: its largest absolute value is 127."""
@@ -105,6 +109,11 @@ def save_features(
     scale = np.where(scale > 0, scale, 1).astype(np.float32)
     train, test, aux = (quantize(X, scale) for X in (train, test, aux))
     np.savez_compressed(
-        path, train=train, test=test, aux=aux, scale=scale, y_train=y_train.astype(np.uint8),
+        path,
+        train=train,
+        test=test,
+        aux=aux,
+        scale=scale,
+        y_train=y_train.astype(np.uint8),
         y_test=y_test.astype(np.uint8),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from skcnf._validation import check_aux, check_rows, inlier_mask, split_y_and_aux, warn_once
+from skcnf._validation import check_aux, check_rows, inlier_mask, split_y_and_aux, warn_user
 
 __all__ = ["BaseOutlierDetector", "conformal_threshold"]
 
@@ -96,7 +96,7 @@ class BaseOutlierDetector(OutlierMixin, BaseEstimator, metaclass=ABCMeta):
         try:
             X, X_aux = self._checked(X, y, X_aux)
             if X_aux is None and self._uses_aux:
-                warn_once(self, self._without_aux)
+                warn_user(self, self._without_aux)
             self._fit_scorer(X, X_aux, check_random_state(self.random_state))
         except BaseException:  # also on an interrupt: never leave a half-fitted detector
             vars(self).clear()
@@ -137,7 +137,7 @@ class BaseOutlierDetector(OutlierMixin, BaseEstimator, metaclass=ABCMeta):
             return
         self.offset_, holds = conformal_threshold(calibration_scores, self.false_alarm_rate)
         if not holds:
-            warn_once(
+            warn_user(
                 self,
                 f"{len(calibration_scores)} calibration rows cannot assure false_alarm_rate={self.false_alarm_rate:g} "
                 f"(at least {np.ceil(1 / self.false_alarm_rate - 1 - 1e-9):.0f} are needed); the smallest of their "

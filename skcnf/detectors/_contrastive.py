@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from skcnf._validation import warn_once
+from skcnf._validation import warn_user
 from skcnf.detectors._docs import with_shared_parameters
 from skcnf.detectors._flow import BaseFlowDetector, _Split
 from skcnf.flows import RealNVP
@@ -28,8 +27,8 @@ class ContrastiveFlowDetector(BaseFlowDetector):
     """Contrastive normalizing flow: likelihood up on inliers, down on auxiliary rows, clamped.
 
     The flow learns the normalised positive difference of the two densities, softened by the clamp's floor
-    (`skcnf.objectives.optimal_density` is its exact optimum), and scores by its log-density. Without ``X_aux`` it is the
-    plain flow, and ``fit`` warns.
+    (`skcnf.objectives.optimal_density` is its exact optimum), and scores by its log-density. Without ``X_aux`` it is
+    the plain flow, and ``fit`` warns.
 
     Parameters
     ----------
@@ -142,13 +141,13 @@ class ContrastiveFlowDetector(BaseFlowDetector):
 
     def _warn_of_clamp(self, active: float) -> None:
         if active < 0.001:
-            warn_once(
+            warn_user(
                 self,
                 f"{active:.1%} of the auxiliary rows are below nll_clamp={self.nll_clamp_:.4g}: they have no gradient, "
                 "and the flow learns the density of X alone. Raise nll_clamp, or use 'auto'.",
             )
         elif active > 0.999:
-            warn_once(
+            warn_user(
                 self,
                 f"{active:.1%} of the auxiliary rows are below nll_clamp={self.nll_clamp_:.4g}: the clamp does not "
                 "act, and training may diverge. Lower nll_clamp, or use 'auto'.",

@@ -18,11 +18,10 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from skcnf._runtime import resolve_device, row_batches
-from skcnf._validation import warn_once
 from skcnf.detectors._base import BaseOutlierDetector
 from skcnf.detectors._docs import with_shared_parameters
 from skcnf.flows import RealNVP
-from skcnf.training import Epoch, FlowData, FlowTrainer, Objective, TrainingResult
+from skcnf.training import Epoch, FlowData, FlowTrainer, TrainingResult
 
 __all__ = ["BaseFlowDetector", "FlowDetector", "FlowRatioDetector"]
 

@@ -17,7 +17,7 @@ def auroc(y: np.ndarray, scores: np.ndarray) -> float:
 
 
 def aupr(y: np.ndarray, scores: np.ndarray) -> float:
-    """Average precision with anomalies as the positive class: how pure alarms are. Depends on the share of anomalies."""
+    """Average precision with anomalies as the positive class; depends on their share."""
     return float(average_precision_score(np.asarray(y) != 1, -np.asarray(scores)))
 
 

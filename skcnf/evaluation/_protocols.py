@@ -80,7 +80,7 @@ def one_vs_rest(
     if unknown:
         raise ValueError(f"classes: {unknown} not in {data.name}; choose from {list(data.class_names)}.")
     log = ResultLog(output)
-    tasks = [task for task in _tasks(detectors, data, seeds, chosen)]
+    tasks = list(_tasks(detectors, data, seeds, chosen))
     missing = [task for task in tasks if task.key not in log]
     parallel = Parallel(n_jobs=n_jobs, return_as="generator_unordered")
     rows = parallel(delayed(_run)(task, *_rows_of(data, task.class_index)) for task in missing)

@@ -68,9 +68,7 @@ class InlierKFold(BaseCrossValidator):
         random_state = check_random_state(self.random_state)
         if self.shuffle:
             inliers, anomalies = random_state.permutation(inliers), random_state.permutation(anomalies)
-        folds = zip(
-            np.array_split(inliers, self.n_splits), np.array_split(anomalies, self.n_splits), strict=True
-        )
+        folds = zip(np.array_split(inliers, self.n_splits), np.array_split(anomalies, self.n_splits), strict=True)
         for inlier_fold, anomaly_fold in folds:
             train = np.setdiff1d(inliers, inlier_fold)
             yield train, np.sort(np.concatenate([inlier_fold, anomaly_fold]))
