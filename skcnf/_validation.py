@@ -115,4 +115,4 @@ def warn_user(estimator: BaseEstimator, message: str) -> None:
     frame, level = sys._getframe(1), 2
     while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] in ("skcnf", "sklearn"):
         frame, level = frame.f_back, level + 1
-    warnings.warn(f"{type(estimator).__name__}: {message}", UserWarning, stacklevel=level - 1)
+    warnings.warn(f"{type(estimator).__name__}: {message}", UserWarning, stacklevel=level)

@@ -55,11 +55,11 @@ class RealNVP(nn.Module):
         if n_features < 2:
             raise ValueError(f"n_features={n_features}: a coupling flow needs at least 2 features.")
         self.arguments: dict[str, Any] = {
-            "n_features": n_features,
-            "n_blocks": n_blocks,
-            "hidden_units": hidden_units,
-            "affine_clamp": affine_clamp,
-            "permute_soft": permute_soft,
+            "n_features": int(n_features),
+            "n_blocks": int(n_blocks),
+            "hidden_units": int(hidden_units),
+            "affine_clamp": float(affine_clamp),
+            "permute_soft": bool(permute_soft),
         }
 
         def subnet(channels_in: int, channels_out: int) -> nn.Module:

@@ -12,7 +12,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from skcnf._validation import warn_user
 from skcnf.detectors._docs import with_shared_parameters
-from skcnf.detectors._flow import BaseFlowDetector, _Split
+from skcnf.detectors._flow import BaseFlowDetector, _Split, feature_scale
 from skcnf.flows import RealNVP
 from skcnf.objectives import contrastive_loss, outlier_exposure_loss
 from skcnf.training import FlowData, TrainingResult
@@ -156,10 +156,7 @@ class ContrastiveFlowDetector(BaseFlowDetector):
 
 def _auto_clamp(X: np.ndarray) -> float:
     """Mean NLL of ``X`` under an independent normal of its own moments, without constant, plus 2 nats a feature."""
-    scale = X.std(axis=0, dtype=np.float64)
-    constant = scale <= 10 * np.finfo(X.dtype).eps * np.abs(X.mean(axis=0))
-    log_scale = np.log(np.where(constant, 1.0, scale)).sum()
-    return float(log_scale + X.shape[1] * (0.5 + _AUTO_CLAMP_PER_FEATURE))
+    return float(np.log(feature_scale(X)).sum() + X.shape[1] * (0.5 + _AUTO_CLAMP_PER_FEATURE))
 
 
 @with_shared_parameters

@@ -140,11 +140,7 @@ class BaseFlowDetector(BaseOutlierDetector):
         n_features = X.shape[1]
         self.location_, self.scale_ = np.zeros(n_features), np.ones(n_features)
         if self.standardize:
-            self.location_ = X.mean(axis=0, dtype=np.float64)
-            scale = X.std(axis=0, dtype=np.float64)
-            # rounding leaves a constant feature with a spread of about eps * |mean|
-            constant = scale <= 10 * np.finfo(X.dtype).eps * np.abs(self.location_)
-            self.scale_ = np.where(constant, 1.0, scale)
+            self.location_, self.scale_ = X.mean(axis=0, dtype=np.float64), feature_scale(X)
 
     def _new_flow(self, n_features: int, seed: int) -> RealNVP:
         return RealNVP(n_features, self.n_blocks, self.hidden_units, self.affine_clamp, self.permute_soft, seed)
@@ -208,6 +204,13 @@ class BaseFlowDetector(BaseOutlierDetector):
         tags = super().__sklearn_tags__()
         tags.non_deterministic = False
         return tags
+
+
+def feature_scale(X: np.ndarray) -> np.ndarray:
+    """Standard deviation (d,) of the features of X (n, d), 1 for constant ones."""
+    mean, scale = X.mean(axis=0, dtype=np.float64), X.std(axis=0, dtype=np.float64)
+    # rounding leaves a constant feature with a spread of up to about n * eps * |mean|
+    return np.where(scale <= len(X) * np.finfo(np.float64).eps * np.abs(mean), 1.0, scale)
 
 
 def evaluate(function: Callable[[Tensor], Tensor], rows: np.ndarray, flow: RealNVP) -> np.ndarray:
