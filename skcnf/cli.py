@@ -106,7 +106,6 @@ def _benchmark(args: argparse.Namespace) -> int:
             output=args.output / "results.csv",
             verbose=True,
         )
-    results = results.set_index("detector").loc[list(detectors)].reset_index()
     others = [name for name in data.class_names if name not in TUNING_CLASSES]
     groups = {"mean of other 5": others} if set(data.class_names) <= set(classes) else {}
     title = f"AUROC in %, {data.name} one-vs-rest, features under the bundled encoder, seeds: {args.seeds}"

@@ -40,6 +40,7 @@ every_flow = pytest.mark.parametrize("cls", FLOWS, ids=lambda cls: cls.__name__)
 
 # scikit-learn's own checks
 
+
 # Both with the threshold that the checks think of and with the default; no failure is expected of either.
 @parametrize_with_checks([*[clone(detector).set_params(contamination=0.1) for detector in EVERY], *EVERY])
 @pytest.mark.moves_generators

@@ -147,6 +147,20 @@ def test_other_parameters_or_data_are_other_results(data, tmp_path):
     assert len(_Spy.calls) == 3
 
 
+def test_other_libraries_detectors_and_pipelines_fit_in(data):
+    from sklearn.ensemble import IsolationForest
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    detectors = {
+        "forest": IsolationForest(n_estimators=20),
+        "pipeline": make_pipeline(StandardScaler(), MSEDetector(contamination=0.1, random_state=0)),
+    }
+    table = one_vs_rest(detectors, data)
+    assert table.detector.tolist() == ["forest", "pipeline"] * 3
+    assert table.auroc.min() > 0.7
+
+
 def test_parallel_runs_give_the_same_numbers(data):
     detector = ContrastiveFlowDetector(n_blocks=2, hidden_units=16, max_epochs=3, contamination=0.1)
     tables = [

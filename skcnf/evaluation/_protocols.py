@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator, clone
+from sklearn.utils.validation import has_fit_parameter
 from tqdm import tqdm
 
 from skcnf.datasets import LabelledFeatures
@@ -42,13 +43,13 @@ def one_vs_rest(
 ) -> pd.DataFrame:
     """Each class in turn is normal: fit on its training rows, judge by all test rows.
 
-    No test row, no anomaly and no label reaches a fit. Auxiliary rows go to every detector alike; those that cannot use
-    them ignore them.
+    No test row, no anomaly and no label reaches a fit. Auxiliary rows go to every detector whose ``fit`` takes them.
 
     Parameters
     ----------
     detectors : mapping of str to estimator
-        The rows of the table. A ``random_state`` parameter is set to each seed.
+        The rows of the table: this package's, scikit-learn's, or pipelines that end in one. A ``random_state``
+        parameter is set to each seed.
     data : LabelledFeatures
         Training, test and auxiliary rows.
     seeds : sequence of int, default=(0,)
@@ -87,23 +88,21 @@ def one_vs_rest(
     bar = tqdm(rows, total=len(missing), desc="one-vs-rest", unit="fit", leave=False, disable=None if verbose else True)
     for row in bar:
         log.append(row)
-    keys = {tuple(task.key.values()) for task in tasks}
-    table = log.table()
-    wanted = [tuple(row[name] for name in tasks[0].key) in keys for row in table.to_dict("records")] if tasks else []
-    return table[wanted].reset_index(drop=True)
+    return log.table([task.key for task in tasks])
 
 
 def _tasks(
     detectors: Mapping[str, BaseEstimator], data: LabelledFeatures, seeds: Sequence[int], classes: Sequence[str]
 ) -> Iterator[_Task]:
     fingerprint = data.fingerprint()
-    for name, detector in detectors.items():
-        config = hashlib.sha256(f"{detector!r}{fingerprint}".encode()).hexdigest()[:8]
-        for seed in seeds:
-            estimator = clone(detector)
-            if "random_state" in estimator.get_params():
-                estimator.set_params(random_state=seed)
-            for class_name in classes:
+    # Detectors vary fastest: tasks that share a cached fit are then not started at the same time.
+    for seed in seeds:
+        for class_name in classes:
+            for name, detector in detectors.items():
+                config = hashlib.sha256(f"{_signature(detector)}{fingerprint}".encode()).hexdigest()[:8]
+                estimator = clone(detector)
+                if "random_state" in estimator.get_params():
+                    estimator.set_params(random_state=seed)
                 key = {
                     "dataset": data.name,
                     "protocol": "one-vs-rest",
@@ -117,9 +116,25 @@ def _tasks(
                 yield _Task(key, estimator, list(data.class_names).index(class_name))
 
 
+def _signature(detector: BaseEstimator) -> str:
+    """What decides a detector's results: its class and parameters, but not where it computes and caches."""
+    params = detector.get_params(deep=False)
+    return repr(
+        (type(detector).__name__, {k: v for k, v in params.items() if k not in ("device", "memory", "verbose")})
+    )
+
+
 def _rows_of(data: LabelledFeatures, index: int) -> tuple[np.ndarray, np.ndarray | None, np.ndarray, np.ndarray]:
     y = np.where(data.y_test == index, 1, -1)
     return data.X_train[data.y_train == index], data.X_aux, data.X_test, y
+
+
+def _fit(estimator: BaseEstimator, X: np.ndarray, X_aux: np.ndarray | None) -> None:
+    """Fit any outlier detector, with auxiliary rows where it takes them."""
+    if has_fit_parameter(estimator, "X_aux") or getattr(estimator, "transform_input", None):
+        estimator.fit(X, X_aux=X_aux)
+    else:
+        estimator.fit(X)
 
 
 def _run(
@@ -127,7 +142,7 @@ def _run(
 ) -> dict[str, Any]:
     estimator = clone(task.estimator)
     start = time.perf_counter()
-    estimator.fit(X, X_aux=X_aux)
+    _fit(estimator, X, X_aux)
     fitted = time.perf_counter()
     scores = estimator.score_samples(X_test)
     scored = time.perf_counter()

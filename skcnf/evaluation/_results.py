@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +47,10 @@ class ResultLog:
                 file.flush()
                 os.fsync(file.fileno())
 
-    def table(self) -> pd.DataFrame:
-        """All rows, a column each of `COLUMNS`."""
-        return pd.DataFrame(self.rows, columns=list(COLUMNS))
+    def table(self, keys: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+        """The rows of these ``keys``, in their order; a column each of `COLUMNS`."""
+        by_key = {_key(row): row for row in self.rows}
+        return pd.DataFrame([by_key[_key(key)] for key in keys], columns=list(COLUMNS))
 
     def _rewrite(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
