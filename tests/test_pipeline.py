@@ -98,10 +98,9 @@ def test_a_bare_array_as_long_as_X_would_be_sliced(routing, photographs):
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(100, 3)), np.repeat([1, -1], 50)
     _Recorder.seen = []
-    search = GridSearchCV(
-        _Recorder(**SMALL, contamination=0.1), {"aux_weight": [1.0]}, cv=InlierKFold(2, random_state=0), refit=False
-    )
-    search.set_params(scoring="roc_auc").fit(X, y, X_aux=rng.normal(size=(100, 3)))
+    detector, folds = _Recorder(**SMALL, contamination=0.1), InlierKFold(2, random_state=0)
+    search = GridSearchCV(detector, {"aux_weight": [1.0]}, cv=folds, scoring="roc_auc", refit=False)
+    search.fit(X, y, X_aux=rng.normal(size=(100, 3)))
     assert _Recorder.seen == [(25, 25)] * 2
 
 

@@ -119,9 +119,8 @@ def _tasks(
 def _signature(detector: BaseEstimator) -> str:
     """What decides a detector's results: its class and parameters, but not where it computes and caches."""
     params = detector.get_params(deep=False)
-    return repr(
-        (type(detector).__name__, {k: v for k, v in params.items() if k not in ("device", "memory", "verbose")})
-    )
+    decisive = {name: value for name, value in params.items() if name not in ("device", "memory", "verbose")}
+    return repr((type(detector).__name__, decisive))
 
 
 def _rows_of(data: LabelledFeatures, index: int) -> tuple[np.ndarray, np.ndarray | None, np.ndarray, np.ndarray]:
