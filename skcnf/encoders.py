@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -132,13 +131,12 @@ def save_encoder(encoder: nn.Module, path: str | os.PathLike[str], dtype: torch.
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     """Write ``data`` beside ``path`` and rename it into place."""
     path = Path(path)
-    descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        os.replace(partial, path)
+        partial.write_bytes(data)
+        partial.replace(path)
     except BaseException:
-        Path(partial).unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
         raise
 
 

@@ -99,7 +99,7 @@ class FlowTrainer:
         A progress bar where standard error is a terminal.
     """
 
-    max_epochs: int = 50
+    max_epochs: int = 20
     batch_size: int = 256
     learning_rate: float = 1e-3
     weight_decay: float = 0.0

@@ -36,7 +36,7 @@ standardize : bool, default=True
     space of X.
 noise_std : float, default=0.01
     Standard deviation, in the space of X, of the noise added to every batch anew.
-max_epochs : int, default=50
+max_epochs : int, default=20
     Passes over the inliers at most.
 patience : int, default=3
     Epochs without an improvement after which training stops; the best epoch's weights are kept.
