@@ -1,6 +1,6 @@
 """Probe the bundled encoder: accuracy of weighted nearest neighbours on CIFAR-10's test images. It chooses nothing.
 
-    python benchmarks/probe_encoder.py > docs/results/encoder.txt
+python benchmarks/probe_encoder.py > docs/results/encoder.txt
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class BenchmarkDisplay:
         self.figure_ = self.ax_.figure
         for position, (_, row) in enumerate(table.iterrows()):
             classes = row.drop("mean")
-            best = position == len(table) - 1
+            best = round(row["mean"], 1) == round(table["mean"].max(), 1)  # ties share the mark, as in the table
             self.ax_.plot(classes, np.full(len(classes), position), "o", color=_GREY, alpha=0.55, markersize=5)
             self.ax_.plot(row["mean"], position, "|", color=_ACCENT if best else "black", markersize=18, mew=3)
             self.ax_.annotate(

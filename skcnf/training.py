@@ -137,7 +137,7 @@ class FlowTrainer:
         Raises
         ------
         FloatingPointError
-            If the loss stops being finite; names the epoch and the learning rate.
+            If the loss or every held-out score stops being finite; names the epoch and the learning rate.
         """
         run = _Run(self, flow, data, objective, active_below)
         history: list[Epoch] = []
@@ -149,12 +149,19 @@ class FlowTrainer:
             _log.debug("epoch %d: %s", epoch, history[-1])
             if on_epoch is not None:
                 on_epoch(flow, history[-1])
-            value = run.criterion(history[-1])
-            if value > best + self.tol or epoch <= min(self.warmup_epochs, self.max_epochs):
+            # the best epoch is one of the objective's own, unless there is none
+            warmup = epoch <= self.warmup_epochs
+            value = -math.inf if warmup else run.criterion(history[-1])
+            if warmup or value > best + self.tol:
                 best, best_epoch = value, epoch
                 best_state = {name: tensor.clone() for name, tensor in flow.state_dict().items()}
             elif epoch - best_epoch >= self.patience:
                 break
+        if best_epoch == 0:
+            raise FloatingPointError(
+                f"held-out rows have no finite score after epoch {len(history)} at "
+                f"learning_rate={self.learning_rate}; lower it, or look for extreme values in X and X_aux."
+            )
         flow.load_state_dict(best_state)
         flow.eval()
         return TrainingResult(history, best_epoch)
@@ -234,7 +241,8 @@ class _Run:
             self.config.stopping == "auto" and self.data.X_aux_val is not None
         )
         value = record["val_auroc"] if by_auroc else -record["val_nll"]
-        return value if math.isfinite(value) else -math.inf
+        # ranks survive infinite scores, a usable flow does not
+        return value if math.isfinite(value) and math.isfinite(record["val_nll"]) else -math.inf
 
 
 def auroc(positive: Tensor, negative: Tensor) -> float:

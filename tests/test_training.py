@@ -128,3 +128,16 @@ def test_a_reference_turns_the_criterion_into_a_ratio():
 def test_a_loss_that_is_not_finite_names_epoch_and_learning_rate():
     with pytest.raises(FloatingPointError, match=r"epoch 1 at learning_rate=0\.5"):
         _train(objective=lambda a, b: a.mean() * math.nan, learning_rate=0.5)
+
+
+def test_weights_that_are_not_finite_are_never_kept():
+    """A loss may still be finite in the only epoch while its last step ruins the weights."""
+    with pytest.raises(FloatingPointError, match=r"held-out rows have no finite score after epoch 1"):
+        _train(objective=lambda a, b: a.mean() * 1e20, learning_rate=1e30, max_epochs=1, batch_size=999)
+
+
+def test_the_best_epoch_is_not_one_of_the_warm_up():
+    _, result = _train(warmup_epochs=3, max_epochs=5, tol=1.0)
+    assert result.best_epoch == 4
+    _, result = _train(warmup_epochs=3, max_epochs=3)
+    assert result.best_epoch == 3
