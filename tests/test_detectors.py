@@ -276,6 +276,11 @@ def test_the_clamp_warns_where_it_does_nothing_or_everything(rows):
         assert 0 < _make(ContrastiveFlowDetector).fit(X, X_aux).aux_active_fraction_ < 1
 
 
+def test_noise_that_drowns_the_data_warns(rows):
+    with pytest.warns(UserWarning, match=r"noise_std=0.01 exceeds the standard deviation of most features"):
+        _make(FlowDetector).fit(rows[0] * 1e-4)
+
+
 def test_the_automatic_clamp_follows_the_units(rows):
     X, X_aux = rows[:2]
     one = _make(ContrastiveFlowDetector, noise_std=0.0).fit(X, X_aux)

@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from skcnf._runtime import resolve_device, row_batches
+from skcnf._validation import warn_user
 from skcnf.detectors._base import BaseOutlierDetector
 from skcnf.detectors._docs import with_shared_parameters
 from skcnf.flows import RealNVP
@@ -114,10 +115,20 @@ class BaseFlowDetector(BaseOutlierDetector):
             raise ValueError("stopping='auroc' needs X_aux; use stopping='auto' or give X_aux.")
         split = self._split(X, X_aux, random_state)
         seed = int(random_state.randint(2**31 - 1))
+        self._warn_of_noise(split.train)
         self._fit_flow(split, device, seed)
         self.aux_active_fraction_ = self.history_[-1]["aux_active_fraction"]
         train_scores = None if self.contamination == "auto" else self._score_samples(X)
         self._set_offset(train_scores, self._score_samples(split.calibrate))
+
+    def _warn_of_noise(self, X: np.ndarray) -> None:
+        spread = float(np.median(feature_scale(X)))
+        if self.noise_std > spread:
+            warn_user(
+                self,
+                f"noise_std={self.noise_std:g} exceeds the standard deviation of most features (median {spread:.2g}): "
+                "the flow learns noise. Lower noise_std, or scale X.",
+            )
 
     def _fit_flow(self, split: _Split, device: torch.device, seed: int) -> None:
         """Set ``flow_``, ``location_``, ``scale_``, ``history_``, ``n_epochs_``; subclasses may do more."""
