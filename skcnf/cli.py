@@ -15,7 +15,7 @@ __all__ = ["main"]
 
 # The classes whose training images chose the defaults (docs/defaults.rst); the table gives the others' mean too.
 TUNING_CLASSES = ("plane", "bird", "deer", "frog", "ship")
-QUICK_CLASSES = ("car", "dog")
+QUICK_CLASSES = ("car",)  # the first of the classes that chose no default
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,7 +47,7 @@ def _add_benchmark(commands: argparse._SubParsersAction) -> None:
         "table.txt and auroc.png. A run that was cut goes on where it stopped.",
     )
     command.add_argument(
-        "--quick", action="store_true", help=f"two classes ({', '.join(QUICK_CLASSES)}); under two minutes on 2 cores"
+        "--quick", action="store_true", help=f"one class ({', '.join(QUICK_CLASSES)}); under two minutes on 2 cores"
     )
     command.add_argument("--classes", type=_names, metavar="A,B", help="classes to take as inliers (default: all ten)")
     command.add_argument("--detectors", type=_names, metavar="A,B", help="rows of the table (default: all)")

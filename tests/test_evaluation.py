@@ -147,6 +147,18 @@ def test_other_parameters_or_data_are_other_results(data, tmp_path):
     assert len(_Spy.calls) == 3
 
 
+def test_a_shared_fit_is_started_first_and_its_sharers_last(data):
+    detectors = {"shares": _Spy(contamination=0.1), "plain": _Spy(contamination=0.2)}
+    from skcnf.evaluation._protocols import _tasks, _turn
+
+    tasks = list(_tasks(detectors, data, (0, 1), ["b", "c"]))
+    for task in tasks:
+        task.estimator.memory = "a cache" if task.key["detector"] == "shares" else None
+    order = [(t.key["seed"], t.key["detector"], t.key["inlier_class"]) for t in sorted(tasks, key=_turn)]
+    one_seed = [("shares", "b"), ("plain", "b"), ("plain", "c"), ("shares", "c")]
+    assert order == [(seed, *task) for seed in (0, 1) for task in one_seed]
+
+
 def test_other_libraries_detectors_and_pipelines_fit_in(data):
     from sklearn.ensemble import IsolationForest
     from sklearn.pipeline import make_pipeline

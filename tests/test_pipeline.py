@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import sklearn
+from PIL import Image
 from sklearn.datasets import load_sample_images
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
@@ -55,6 +56,17 @@ def test_raw_images_and_raw_auxiliary_images(routing, encoder, photographs):
     by_hand = ContrastiveFlowDetector(**SMALL).fit(features[0][y == 1], features[1])
     np.testing.assert_allclose(pipeline.score_samples(images), by_hand.score_samples(features[0]), rtol=1e-6)
     assert set(pipeline.predict(images)) <= {1, -1}
+
+
+def test_folders_of_image_files(routing, encoder, photographs, tmp_path):
+    images, y, aux = photographs
+    for name, part in (("normal", images[y == 1]), ("any", aux)):
+        (tmp_path / name).mkdir()
+        for number, image in enumerate(part):
+            Image.fromarray(image).save(tmp_path / name / f"{number:03d}.png")
+    from_files = _pipeline(encoder).fit(str(tmp_path / "normal"), X_aux=str(tmp_path / "any"))
+    from_arrays = _pipeline(encoder).fit(images[y == 1], X_aux=aux)
+    np.testing.assert_array_equal(from_files.score_samples(images), from_arrays.score_samples(images))
 
 
 def test_without_routing_features_go_to_the_step(encoder, photographs):

@@ -29,6 +29,7 @@ class _Task:
     key: dict[str, Any]
     estimator: BaseEstimator
     class_index: int
+    is_first_class: bool
 
 
 def one_vs_rest(
@@ -82,7 +83,7 @@ def one_vs_rest(
         raise ValueError(f"classes: {unknown} not in {data.name}; choose from {list(data.class_names)}.")
     log = ResultLog(output)
     tasks = list(_tasks(detectors, data, seeds, chosen))
-    missing = [task for task in tasks if task.key not in log]
+    missing = sorted((task for task in tasks if task.key not in log), key=_turn)
     parallel = Parallel(n_jobs=n_jobs, return_as="generator_unordered")
     rows = parallel(delayed(_run)(task, *_rows_of(data, task.class_index)) for task in missing)
     bar = tqdm(rows, total=len(missing), desc="one-vs-rest", unit="fit", leave=False, disable=None if verbose else True)
@@ -95,7 +96,6 @@ def _tasks(
     detectors: Mapping[str, BaseEstimator], data: LabelledFeatures, seeds: Sequence[int], classes: Sequence[str]
 ) -> Iterator[_Task]:
     fingerprint = data.fingerprint()
-    # Detectors vary fastest: tasks that share a cached fit are then not started at the same time.
     for seed in seeds:
         for class_name in classes:
             for name, detector in detectors.items():
@@ -113,7 +113,13 @@ def _tasks(
                     "seed": seed,
                     "engine": "single",
                 }
-                yield _Task(key, estimator, list(data.class_names).index(class_name))
+                yield _Task(key, estimator, list(data.class_names).index(class_name), class_name == classes[0])
+
+
+def _turn(task: _Task) -> tuple[int, int]:
+    """When to start a task: a fit that others will find cached first, those others last, so that it is done once."""
+    shares = getattr(task.estimator, "memory", None) is not None
+    return task.key["seed"], 1 if not shares else 0 if task.is_first_class else 2
 
 
 def _signature(detector: BaseEstimator) -> str:
