@@ -148,17 +148,25 @@ def load_encoder(path: str | os.PathLike[str]) -> nn.Module:
     ValueError
         If the file is no encoder of this package (naming the file). Nothing in the file is ever executed.
     """
-    try:
-        with safe_open(os.fspath(path), framework="pt") as file:
-            metadata = file.metadata() or {}
-            state = {name: file.get_tensor(name) for name in file.keys()}
-    except SafetensorError as error:
-        raise ValueError(f"'{path}' is not a readable safetensors file: {error}") from error
+    metadata, state = read_safetensors(path)
     if metadata.get("format") != "skcnf-encoder-1":
         raise ValueError(f"'{path}' is a safetensors file, but not an encoder saved by skcnf.save_encoder.")
-    spec = json.loads(metadata["spec"])
-    spec = EncoderSpec(**{key: tuple(value) if isinstance(value, list) else value for key, value in spec.items()})
+    try:
+        spec = json.loads(metadata["spec"])
+        spec = {key: tuple(value) if isinstance(value, list) else value for key, value in spec.items()}
+        spec = EncoderSpec(**spec)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"'{path}' has a header that describes no encoder: {error}") from error
     return _with_state(spec, state, path)
+
+
+def read_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Metadata and tensors of a safetensors file; a ValueError that names the file where it is none."""
+    try:
+        with safe_open(os.fspath(path), framework="pt") as file:
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}
+    except SafetensorError as error:
+        raise ValueError(f"'{path}' is not a readable safetensors file: {error}") from error
 
 
 def load_moco_checkpoint(path: str | os.PathLike[str]) -> nn.Module:

@@ -288,7 +288,13 @@ class _Run:
         write_atomically(path, buffer.getvalue())
 
     def restore(self, path: str | os.PathLike[str]) -> None:
-        state = torch.load(path, map_location=self.images.device, weights_only=True)
+        try:
+            state = torch.load(path, map_location=self.images.device, weights_only=True)
+            state["spec"], state["config"], state["history"], state["model"], state["optimizer"]
+        except Exception as error:  # torch raises a different class for every way a file can be broken
+            raise ValueError(
+                f"'{path}' is no checkpoint of a pretraining run, and nothing in it was executed; give another path."
+            ) from error
         if state["spec"] != asdict(self.spec) or state["config"] != asdict(self.config):
             raise ValueError(f"'{path}' is the checkpoint of a run with another spec or config; give another path.")
         self.model.load_state_dict(state["model"])

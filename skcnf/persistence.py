@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as safetensors_bytes
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 import skcnf
 from skcnf import detectors
-from skcnf.encoders import write_atomically
+from skcnf.encoders import read_safetensors, write_atomically
 from skcnf.flows import RealNVP
 
 __all__ = ["load_detector", "save_detector"]
@@ -95,12 +94,7 @@ def load_detector(path: str | os.PathLike[str]) -> BaseEstimator:
     ValueError
         If the file is none of this package's (naming the file).
     """
-    try:
-        with safe_open(os.fspath(path), framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except SafetensorError as error:
-        raise ValueError(f"'{path}' is not a readable safetensors file: {error}") from error
+    metadata, tensors = read_safetensors(path)
     header = json.loads(metadata.get("header", "{}"))
     if metadata.get("format") != _FORMAT or header.get("class") not in _CLASSES:
         raise ValueError(f"'{path}' is a safetensors file, but no detector saved by skcnf.")

@@ -102,6 +102,10 @@ def test_files_that_are_no_encoder_are_named(tmp_path):
     save_file({"a": torch.zeros(1)}, file)
     with pytest.raises(ValueError, match="not an encoder saved by"):
         load_encoder(file)
+    for header in ({}, {"spec": '{"colour": 3}'}, {"spec": "3"}, {"spec": "{"}):
+        save_file({"a": torch.zeros(1)}, file, {"format": "skcnf-encoder-1", **header})
+        with pytest.raises(ValueError, match=re.escape(f"'{file}' has a header that describes no encoder")):
+            load_encoder(file)
 
 
 @pytest.mark.parametrize("change", [{"arch": "resnet9"}, {"stem": "tall"}, {"head": "cubic"}, {"width": 12}])

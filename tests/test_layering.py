@@ -21,8 +21,6 @@ FLOORS = [
     {"flows", "encoders", "augment"},
     {"objectives", "_runtime"},
 ]
-# Two modules of one floor may meet only here.
-SIDEWAYS = set()
 TORCH_ONLY = {"objectives", "flows", "moco", "training", "_runtime", "encoders", "augment", "_images"}
 
 

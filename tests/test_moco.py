@@ -132,6 +132,17 @@ def test_a_cut_run_resumes_to_the_same_losses(tmp_path):
         pretrain(images, SPEC, PretrainConfig(epochs=9, batch_size=32), device="cpu", checkpoint=file)
 
 
+@pytest.mark.parametrize("content", [b"junk", b""])
+def test_a_file_that_is_no_checkpoint_is_named(tmp_path, content):
+    file = tmp_path / "checkpoint.pt"
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=r"checkpoint.pt' is no checkpoint of a pretraining run"):
+        pretrain(_images(), SPEC, CONFIG, device="cpu", checkpoint=file)
+    torch.save({"other": 1}, file)
+    with pytest.raises(ValueError, match="is no checkpoint of a pretraining run"):
+        pretrain(_images(), SPEC, CONFIG, device="cpu", checkpoint=file)
+
+
 def test_bad_images_and_divergence_are_named():
     with pytest.raises(ValueError, match=r"uint8 \(n, 3, h, w\); got torch.float32"):
         pretrain(torch.zeros(4, 3, 8, 8), SPEC, CONFIG, device="cpu")

@@ -211,11 +211,6 @@ class BaseFlowDetector(BaseOutlierDetector):
         seed = int(check_random_state(random_state).randint(2**31 - 1))
         return self.flow_.sample(n_samples, seed).cpu().numpy() * self.scale_ + self.location_
 
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.non_deterministic = False
-        return tags
-
 
 def feature_scale(X: np.ndarray) -> np.ndarray:
     """Standard deviation (d,) of the features of X (n, d), 1 for constant ones."""
