@@ -1,4 +1,4 @@
-"""ResNet encoders with a MoCo head: built from arguments, saved and loaded without pickle.
+"""ResNet encoders with a MoCo head, built from arguments.
 
 Parameter names are torchvision's (``conv1``, ``layer1`` ... ``fc``), which are also those of the official MoCo
 checkpoints. MoCo v1 has a linear head (He et al., CVPR 2020), v2 a two-layer one (Chen et al., arXiv:2003.04297).
@@ -7,24 +7,15 @@ The output of the *head* is the feature: anomaly detection with contrastive flow
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as safetensors_bytes
-from torch import Tensor, nn
+from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
-from skcnf._runtime import seeded
+__all__ = ["ARCHITECTURES", "EncoderSpec", "build_encoder"]
 
-__all__ = ["EncoderSpec", "build_encoder", "load_encoder", "load_moco_checkpoint", "save_encoder"]
-
-_ARCHITECTURES: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {
+ARCHITECTURES: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {
     "resnet10": (BasicBlock, (1, 1, 1, 1)),
     "resnet18": (BasicBlock, (2, 2, 2, 2)),
     "resnet34": (BasicBlock, (3, 4, 6, 3)),
@@ -68,7 +59,7 @@ class EncoderSpec:
     std: tuple[float, float, float] = _IMAGENET_STD
 
     def __post_init__(self) -> None:
-        for name, allowed in (("arch", _ARCHITECTURES), ("stem", _STEMS), ("head", ("linear", "mlp"))):
+        for name, allowed in (("arch", ARCHITECTURES), ("stem", _STEMS), ("head", ("linear", "mlp"))):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name}={getattr(self, name)!r} is not one of {sorted(allowed)}.")
         if self.width < 8 or self.width % 8:
@@ -80,7 +71,7 @@ class _Encoder(ResNet):
     """torchvision's ResNet with a free width, a stem for small images and a MoCo head."""
 
     def __init__(self, spec: EncoderSpec) -> None:
-        block, layers = _ARCHITECTURES[spec.arch]
+        block, layers = ARCHITECTURES[spec.arch]
         super().__init__(block, list(layers), num_classes=spec.out_features)
         self.spec = spec
         kernel, stride, pool = _STEMS[spec.stem]
@@ -116,119 +107,3 @@ def build_encoder(spec: EncoderSpec) -> nn.Module:
     the raw output of the head (not normalised).
     """
     return _Encoder(spec)
-
-
-def save_encoder(encoder: nn.Module, path: str | os.PathLike[str], dtype: torch.dtype = torch.float32) -> None:
-    """Write an encoder as safetensors, its spec in the header; the file appears whole or not at all."""
-    tensors = {
-        name: (tensor.to(dtype) if tensor.is_floating_point() else tensor).contiguous().cpu()
-        for name, tensor in encoder.state_dict().items()
-    }
-    metadata = {"format": "skcnf-encoder-1", "spec": json.dumps(asdict(encoder.spec))}
-    write_atomically(path, safetensors_bytes(tensors, metadata))
-
-
-def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write ``data`` beside ``path`` and rename it into place."""
-    path = Path(path)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        partial.write_bytes(data)
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-
-
-def load_encoder(path: str | os.PathLike[str]) -> nn.Module:
-    """Rebuild the encoder that `save_encoder` wrote, in evaluation mode and float32.
-
-    Raises
-    ------
-    ValueError
-        If the file is no encoder of this package (naming the file). Nothing in the file is ever executed.
-    """
-    metadata, state = read_safetensors(path)
-    if metadata.get("format") != "skcnf-encoder-1":
-        raise ValueError(f"'{path}' is a safetensors file, but not an encoder saved by skcnf.save_encoder.")
-    try:
-        spec = json.loads(metadata["spec"])
-        spec = {key: tuple(value) if isinstance(value, list) else value for key, value in spec.items()}
-        spec = EncoderSpec(**spec)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"'{path}' has a header that describes no encoder: {error}") from error
-    return _with_state(spec, state, path)
-
-
-def read_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Metadata and tensors of a safetensors file; a ValueError that names the file where it is none."""
-    try:
-        with safe_open(os.fspath(path), framework="pt") as file:
-            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}
-    except SafetensorError as error:
-        raise ValueError(f"'{path}' is not a readable safetensors file: {error}") from error
-
-
-def load_moco_checkpoint(path: str | os.PathLike[str]) -> nn.Module:
-    """The query encoder of an official MoCo v1 or v2 checkpoint file (``state_dict`` with ``encoder_q`` keys).
-
-    The version is told from the keys of the head, the architecture from the residual blocks.
-
-    Raises
-    ------
-    ValueError
-        If the file is not such a checkpoint (naming the file). It is read with ``weights_only=True``: code in it
-        does not run.
-    """
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # torch raises a different class for every way a file can be broken
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(
-            f"'{path}' is not a readable MoCo checkpoint, and nothing in it was executed: {reason}"
-        ) from error
-    state = _query_encoder_state(checkpoint, path)
-    return _with_state(_spec_of_state(state, path), state, path)
-
-
-def _query_encoder_state(checkpoint: object, path: object) -> dict[str, Tensor]:
-    nested = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, Mapping) else None
-    state = {}
-    for key, value in nested.items() if isinstance(nested, Mapping) else ():
-        name = str(key).removeprefix("module.")
-        if name.startswith("encoder_q.") and isinstance(value, Tensor):
-            state[name.removeprefix("encoder_q.")] = value
-    if not state:
-        raise ValueError(
-            f"'{path}' holds no 'encoder_q' weights: it is not a MoCo v1 or v2 checkpoint (a linear-evaluation "
-            "checkpoint lacks the head this method needs)."
-        )
-    return state
-
-
-def _spec_of_state(state: Mapping[str, Tensor], path: object) -> EncoderSpec:
-    counts = tuple(
-        len({name.split(".")[1] for name in state if name.startswith(f"layer{stage}.")}) for stage in range(1, 5)
-    )
-    block = Bottleneck if any(".conv3." in name for name in state) else BasicBlock
-    arch = next((name for name, value in _ARCHITECTURES.items() if value == (block, counts)), None)
-    head = "mlp" if "fc.2.weight" in state else "linear"
-    last = state.get("fc.2.weight" if head == "mlp" else "fc.weight")
-    first = state.get("conv1.weight")
-    if arch is None or last is None or first is None:
-        raise ValueError(f"'{path}': residual blocks {counts} with {len(state)} tensors are no known MoCo ResNet.")
-    stem = "imagenet" if first.shape[-1] == 7 else "small"
-    size = 224 if stem == "imagenet" else 32
-    return EncoderSpec(arch, first.shape[0], stem, head, last.shape[0], image_size=size)
-
-
-def _with_state(spec: EncoderSpec, state: Mapping[str, Tensor], path: object) -> nn.Module:
-    with seeded(0):  # weights that are overwritten at once must not move the caller's generator
-        encoder = build_encoder(spec)
-    try:
-        encoder.load_state_dict(dict(state), strict=True)
-    except RuntimeError as error:
-        raise ValueError(f"'{path}' does not fit its own architecture: {error}") from error
-    return encoder.float().eval()

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 import skcnf
 from skcnf import detectors
-from skcnf.encoders import read_safetensors, write_atomically
+from skcnf._files import read_safetensors, write_atomically
 from skcnf.flows import RealNVP
 
 __all__ = ["load_detector", "save_detector"]

@@ -65,3 +65,75 @@ def test_features_of_a_folder(tmp_path, capsys):
     assert main(["features", str(tmp_path), "-o", str(tmp_path / "y.npy")]) == 2
     assert "3.png' cannot be read" in capsys.readouterr().err
     assert not (tmp_path / "y.npy").exists()
+
+
+def _folder(path, n=40):
+    path.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(n):
+        Image.fromarray(rng.integers(0, 256, (20, 16, 3), dtype=np.uint8)).save(path / f"{number}.png")
+    return str(path)
+
+
+SMALL = ["--arch", "resnet10", "--width", "8", "--image-size", "16", "--batch-size", "16", "--device", "cpu"]
+
+
+def test_pretraining_from_scratch_then_from_its_own_result(tmp_path, capsys):
+    folder, output = _folder(tmp_path / "images"), tmp_path / "encoder.safetensors"
+    assert main(["pretrain", folder, "-o", str(output), *SMALL, "--epochs", "2"]) == 0
+    out = capsys.readouterr().out
+    assert "epoch   2  loss" in out
+    for word in ("alignment", "uniformity", "images/s", "resnet10 after 2 epochs of 40 images"):
+        assert word in out
+    arguments = ["--init", str(output), "--low-res", "8", "--epochs", "1", "--batch-size", "16", "--symmetric"]
+    assert main(["pretrain", folder, "-o", str(tmp_path / "tuned.pth"), *arguments]) == 0
+    assert "featurise at the same resolution: --low-res 8" in capsys.readouterr().out
+    weights = ["--weights", str(tmp_path / "tuned.pth"), "--low-res", "8"]
+    assert main(["features", folder, "-o", str(tmp_path / "x.npy"), *weights]) == 0
+    assert np.load(tmp_path / "x.npy").shape == (40, 128)
+    names = {"images", "encoder.safetensors", "tuned.pth", "x.npy"}
+    assert {path.name for path in tmp_path.iterdir()} == names  # no checkpoint is left
+
+
+def test_pretraining_asks_before_it_drops_or_resumes_a_run(tmp_path, capsys, monkeypatch):
+    from skcnf import cli
+
+    folder, output = _folder(tmp_path / "images"), tmp_path / "encoder.safetensors"
+    arguments = ["pretrain", folder, "-o", str(output), *SMALL, "--epochs", "2"]
+
+    def interrupt(record):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cli, "_print_epoch", interrupt)
+        patch.setattr(cli, "_IN_MEMORY_BYTES", 0)
+        assert main(arguments) == 130
+    assert not output.exists()
+    assert main(arguments) == 2
+    assert "go on with --resume, or delete it" in capsys.readouterr().err
+    assert main([*arguments, "--resume"]) == 0
+    out = capsys.readouterr().out
+    assert "epoch   1" not in out
+    assert "epoch   2" in out
+    assert {path.name for path in tmp_path.iterdir()} == {"images", "encoder.safetensors"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--init", "moco_v3"], "weights='moco_v3' is neither a bundled encoder (tinyimagenet32), nor an official one"),
+        (["--arch", "resnet19"], "arch='resnet19' is not one of"),
+        (["--output", "encoder.bin"], "'encoder.bin' ends in '.bin'"),
+        (["--batch-size", "64"], "images holds 40 images, fewer than one batch of 64"),
+        (["--low-res", "0"], "'0' is no whole number above 0"),
+    ],
+)
+def test_bad_arguments_of_pretraining_are_named(tmp_path, capsys, arguments, message):
+    folder = _folder(tmp_path / "images")
+    try:
+        status = main(["pretrain", folder, "-o", str(tmp_path / "e.pth"), *SMALL, *arguments])
+    except SystemExit as error:  # argparse's own
+        status = error.code
+    assert status == 2
+    assert message in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["images"]

@@ -16,12 +16,12 @@ FLOORS = [
     {"display"},
     {"evaluation", "persistence"},
     {"detectors", "datasets"},
-    {"features"},
-    {"training", "moco", "_images", "_validation"},
-    {"flows", "encoders", "augment"},
-    {"objectives", "_runtime"},
+    {"features", "pretraining"},
+    {"training", "_images", "_validation", "checkpoints"},
+    {"flows", "moco", "encoders", "augment", "_archives", "_distributed"},
+    {"objectives", "_runtime", "_files"},
 ]
-TORCH_ONLY = {"objectives", "flows", "moco", "training", "_runtime", "encoders", "augment", "_images"}
+TORCH_ONLY = {"objectives", "flows", "moco", "training", "_runtime", "encoders", "augment", "_images", "pretraining"}
 
 
 def _imported(path):
