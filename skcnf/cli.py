@@ -142,7 +142,7 @@ def _benchmark(args: argparse.Namespace) -> int:
     title = f"AUROC in %, {data.name} one-vs-rest, features under the bundled encoder, seeds: {args.seeds}"
     legend = "best of a column: *; epochs: mean over classes and seeds of the epoch whose weights were kept"
     table = format_table(results, groups=groups)
-    text = "\n".join([title, "", table, "", legend, _environment(), f"{time.perf_counter() - start:.0f} s"])
+    text = "\n".join([title, "", table, "", legend, environment(), f"{time.perf_counter() - start:.0f} s"])
     (args.output / "table.txt").write_text(text + "\n")
     BenchmarkDisplay.from_results(results).figure_.savefig(args.output / "auroc.png", dpi=150)
     if sys.stdout.isatty():
@@ -160,7 +160,7 @@ def _chosen(detectors: dict, names: list[str] | None) -> dict:
     return detectors if names is None else {by_lower[name.lower()]: detectors[by_lower[name.lower()]] for name in names}
 
 
-def _environment() -> str:
+def environment() -> str:
     from importlib.metadata import version
 
     import torch

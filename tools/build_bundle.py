@@ -19,16 +19,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from skcnf.datasets import read_sheets, save_features
 from skcnf.checkpoints import save_encoder
+from skcnf.datasets import read_sheets, save_features
 from skcnf.encoders import EncoderSpec
 from skcnf.features import MocoFeaturizer
 from skcnf.pretraining import PretrainConfig, pretrain
 
 N_AUX = 30_000
 BUNDLE = Path(__file__).resolve().parents[1] / "skcnf" / "datasets" / "bundled"
-# About an hour a run on 2 cores. A narrower ResNet-18 with a strided stem: a quarter of the operations of width 64, and in
-# equal time further ahead (InfoNCE, and KNN's AUROC by the protocol of the defaults) than a ResNet-10 of width 64.
+# About an hour a run on 2 cores. A narrower ResNet-18 with a strided stem: a quarter of the operations of width 64, and
+# in equal time further ahead (InfoNCE, and KNN's AUROC by the protocol of the defaults) than a ResNet-10 of width 64.
 SPEC = EncoderSpec("resnet18", width=32, stem="strided", head="linear", out_features=128, image_size=32)
 RUNS = (
     PretrainConfig(epochs=16, batch_size=256, learning_rate=0.12, n_splits=4, seed=0),
