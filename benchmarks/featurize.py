@@ -19,8 +19,8 @@ import torch
 from PIL import Image
 
 from skcnf import MocoFeaturizer
+from skcnf._benchmark import environment
 from skcnf._runtime import resolve_device
-from skcnf.cli import environment
 from skcnf.encoders import EncoderSpec, build_encoder
 from skcnf.features import resolve_encoder
 from skcnf.pretraining import PretrainConfig, pretrain
@@ -116,7 +116,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         featurizing("bundled encoder at 32 px", "tinyimagenet32", 32, 2048 * scale, device, Path(folder))
         resnet50 = build_encoder(EncoderSpec(head="mlp")).eval()
-        featurizing("MoCo v2's ResNet-50 at 224 px", resnet50, 224, 32 * scale * 4, device, Path(folder))
+        featurizing("MoCo v2's ResNet-50 at 224 px", resnet50, 224, 32 * scale, device, Path(folder))
     spec = EncoderSpec("resnet18", width=32, stem="strided", image_size=32)
     pretraining("pretraining of the bundled architecture at 32 px", spec, 1024 * scale, device)
 

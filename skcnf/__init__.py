@@ -11,6 +11,7 @@ _HOME = {
     "ContrastiveFlowDetector": "skcnf.detectors",
     "FlowDetector": "skcnf.detectors",
     "FlowRatioDetector": "skcnf.detectors",
+    "GOADDetector": "skcnf.detectors",
     "MSEDetector": "skcnf.detectors",
     "MSERatioDetector": "skcnf.detectors",
     "OutlierExposureDetector": "skcnf.detectors",
@@ -21,6 +22,9 @@ _HOME = {
     "load_encoder": "skcnf.checkpoints",
     "save_encoder": "skcnf.checkpoints",
     "InlierKFold": "skcnf.evaluation",
+    "auxiliary_scorer": "skcnf.evaluation",
+    "class_vs_class": "skcnf.evaluation",
+    "dataset_vs_dataset": "skcnf.evaluation",
     "one_vs_rest": "skcnf.evaluation",
     "outlier_scorer": "skcnf.evaluation",
 }

@@ -15,14 +15,17 @@ from sklearn.utils.validation import check_is_fitted
 import skcnf
 from skcnf import detectors
 from skcnf._files import read_safetensors, write_atomically
+from skcnf.detectors._goad import GOADNetwork
 from skcnf.flows import RealNVP
 
 __all__ = ["load_detector", "save_detector"]
 
-_FORMAT = "skcnf-detector-1"
+_FORMAT = "skcnf-detector-2"
 _CLASSES = {
     name: getattr(detectors, name) for name in detectors.__all__ if name.endswith("Detector") and name != "PyODDetector"
 }
+# Modules that are rebuilt from their `arguments` and a state_dict, by `from_state`
+_MODULES = {cls.__name__: cls for cls in (RealNVP, GOADNetwork)}
 
 
 def save_detector(detector: BaseEstimator, path: str | os.PathLike[str]) -> None:
@@ -45,26 +48,26 @@ def save_detector(detector: BaseEstimator, path: str | os.PathLike[str]) -> None
     if _CLASSES.get(name) is not type(detector):
         raise TypeError(f"a {name} cannot be saved without pickle; choose from {sorted(_CLASSES)}, or use joblib.dump.")
     check_is_fitted(detector)
+    tensors, attributes = _taken_apart(_fitted_attributes(detector))
+    header = {"class": name, "params": _plain_params(detector), **attributes, "version": skcnf.__version__}
+    metadata = {"format": _FORMAT, "header": json.dumps(header)}
+    write_atomically(path, safetensors_bytes(tensors, metadata))
+
+
+def _taken_apart(values: dict[str, Any]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """The tensors of fitted attributes, and what JSON holds: plain ``attributes`` and arguments of ``modules``."""
     tensors: dict[str, torch.Tensor] = {}
     plain: dict[str, Any] = {}
-    flows: dict[str, Any] = {}
-    for attribute, value in _fitted_attributes(detector).items():
-        if isinstance(value, RealNVP):
-            flows[attribute] = value.arguments
+    modules: dict[str, Any] = {}
+    for attribute, value in values.items():
+        if type(value) in _MODULES.values():
+            modules[attribute] = {"class": type(value).__name__, "arguments": value.arguments}
             tensors |= {f"{attribute}/{key}": tensor.cpu().contiguous() for key, tensor in value.state_dict().items()}
         elif isinstance(value, np.ndarray) and value.dtype != object:
             tensors[attribute] = torch.from_numpy(np.ascontiguousarray(value))
         else:
             plain[attribute] = value.tolist() if isinstance(value, np.ndarray) else value
-    header = {
-        "class": name,
-        "params": _plain_params(detector),
-        "attributes": plain,
-        "flows": flows,
-        "version": skcnf.__version__,
-    }
-    metadata = {"format": _FORMAT, "header": json.dumps(header)}
-    write_atomically(path, safetensors_bytes(tensors, metadata))
+    return tensors, {"attributes": plain, "modules": modules}
 
 
 def _fitted_attributes(detector: BaseEstimator) -> dict[str, Any]:
@@ -101,14 +104,10 @@ def load_detector(path: str | os.PathLike[str]) -> BaseEstimator:
     detector = _CLASSES[header["class"]](**header["params"])
     for name, value in header["attributes"].items():
         setattr(detector, name, value)
-    for name, arguments in header["flows"].items():
+    for name, spec in header["modules"].items():
         state = {key.split("/", 1)[1]: tensors.pop(key) for key in sorted(tensors) if key.startswith(f"{name}/")}
-        setattr(detector, name, _flow(arguments, state))
+        module = _MODULES[spec["class"]].from_state(spec["arguments"], state)
+        setattr(detector, name, module.eval().requires_grad_(False))
     for name, tensor in tensors.items():
         setattr(detector, name, tensor.numpy())
     return detector
-
-
-def _flow(arguments: dict[str, Any], state: dict[str, torch.Tensor]) -> RealNVP:
-    flow = RealNVP.from_state(arguments, state)
-    return flow.eval().requires_grad_(False)

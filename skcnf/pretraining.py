@@ -8,6 +8,7 @@ import logging
 import math
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
@@ -226,8 +227,11 @@ class _Run:
     def _wrap(self, encoder: nn.Module) -> nn.Module:
         if self.world.size == 1:
             return encoder
-        # statistics are averaged at an epoch's end instead of copied from rank 0 before every pass
-        return DistributedDataParallel(encoder, broadcast_buffers=False)
+        with warnings.catch_warnings():
+            # torch 2.15 renames the option; older ones know this name alone
+            warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+            # statistics are averaged at an epoch's end instead of copied from rank 0 before every pass
+            return DistributedDataParallel(encoder, broadcast_buffers=False)
 
     def _place(self, images: np.ndarray) -> Tensor:
         """The images as a tensor (n, h, w, 3), on the device if they fit."""

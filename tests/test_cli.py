@@ -33,6 +33,42 @@ def test_the_benchmark_prints_and_writes_the_table(tmp_path, capsys):
     assert (tmp_path / "results.csv").read_bytes() == before
 
 
+def test_a_table_of_the_paper_has_both_numbers_in_four_formats(tmp_path, capsys):
+    arguments = ["benchmark", "--table", "1", "--classes", "car,cat", "--detectors", "MSE,MSE-ratio"]
+    arguments += ["--output", str(tmp_path), "--n-jobs", "1", "--seeds", "2"]
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    assert "Table 1: AUROC in %, CIFAR-10 one-vs-rest" in out
+    assert "its encoder, a ResNet-50, saw all of ImageNet" in out
+    assert "CSI (paper only)" in out
+    assert "4 fits, seeds 0 to 1" in out  # what no seed changes runs once
+    assert (tmp_path / "table1.txt").read_text() in out
+    assert (tmp_path / "table1.tex").read_text().startswith(r"\begin{table}")
+    assert (tmp_path / "table1.rst").read_text().startswith(".. list-table::")
+    assert (tmp_path / "table1.png").stat().st_size > 5000
+    table = pd.read_csv(tmp_path / "table1.csv").set_index(["row", "column"])
+    results = pd.read_csv(tmp_path / "results.csv").set_index(["detector", "inlier_class"])
+    assert table.loc[("MSE", "cat"), "mean"] == pytest.approx(100 * results.loc[("MSE", "cat"), "auroc"], rel=1e-3)
+    assert table.loc[("MSE", "cat"), "paper_mean"] == 90.5
+    before = (tmp_path / "results.csv").read_bytes()
+    assert main(arguments) == 0
+    assert (tmp_path / "results.csv").read_bytes() == before
+
+
+def test_a_table_whose_data_are_not_at_hand_says_so(tmp_path, capsys):
+    arguments = ["benchmark", "--table", "3", "--detectors", "MSE", "--output", str(tmp_path)]
+    assert main(arguments) == 0
+    assert "data not at hand (dataset-vs-dataset, moco): the images of svhn are wanted" in capsys.readouterr().out
+    (tmp_path / "empty").mkdir()
+    assert main([*arguments, "--data", str(tmp_path / "empty")]) == 0
+    out = capsys.readouterr().out
+    assert "data not at hand (dataset-vs-dataset, moco): SVHN: " in out
+    assert "MSE (paper only)" in out
+    with pytest.raises(SystemExit, match="2"):
+        main(["benchmark", "--table", "6"])
+    assert "'6' is no table with results; choose from [1, 2, 3, 4, 5, 7" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from skcnf import MocoFeaturizer, load_encoder
+from skcnf.checkpoints import BUNDLED_ENCODERS
 from skcnf.datasets import CIFAR10_CLASSES, load_cifar10_features, read_sheets, save_features
-from skcnf.features import BUNDLED_ENCODERS
 
 
 def test_bundled_features_are_whole():

@@ -16,6 +16,7 @@ from skcnf import (
     ContrastiveFlowDetector,
     FlowDetector,
     FlowRatioDetector,
+    GOADDetector,
     MSEDetector,
     MSERatioDetector,
     OutlierExposureDetector,
@@ -24,18 +25,23 @@ from skcnf import (
 from skcnf.detectors import conformal_threshold
 
 SMALL = {"n_blocks": 2, "hidden_units": 16, "max_epochs": 4, "batch_size": 128, "random_state": 0}
+SMALL_GOAD = {"n_transforms": 8, "n_outputs": 8, "hidden_units": 8, "n_epochs": 4, "random_state": 0}
 FLOWS = (ContrastiveFlowDetector, OutlierExposureDetector, FlowDetector, FlowRatioDetector)
 WITH_AUX = (ContrastiveFlowDetector, OutlierExposureDetector, FlowRatioDetector, MSERatioDetector)
 
 
 def _make(cls, **params):
-    small = SMALL if cls in FLOWS else {"random_state": 0}
+    small = SMALL if cls in FLOWS else SMALL_GOAD if cls is GOADDetector else {"random_state": 0}
     return cls(**{**small, **params})
 
 
-EVERY = [*[_make(cls) for cls in (*FLOWS, MSEDetector, MSERatioDetector)], PyODDetector(KNN(), random_state=0)]
+EVERY = [
+    *[_make(cls) for cls in (*FLOWS, GOADDetector, MSEDetector, MSERatioDetector)],
+    PyODDetector(KNN(), random_state=0),
+]
 every_detector = pytest.mark.parametrize("detector", EVERY, ids=lambda detector: type(detector).__name__)
 every_flow = pytest.mark.parametrize("cls", FLOWS, ids=lambda cls: cls.__name__)
+every_network = pytest.mark.parametrize("cls", [*FLOWS, GOADDetector], ids=lambda cls: cls.__name__)
 
 
 # scikit-learn's own checks
@@ -147,13 +153,13 @@ def test_scoring_checks_its_rows(detector, rows):
         detector.score_samples(np.zeros((2, 8, 8, 3), np.uint8))
 
 
-@every_flow
+@every_network
 def test_a_device_that_is_not_there_is_named(cls, rows):
     with pytest.raises(ValueError, match="device='cuda:77' was asked for, but torch finds"):
         _make(cls, device="cuda:77").fit(*rows[:2])
 
 
-@every_flow
+@every_network
 def test_a_diverging_fit_raises_and_leaves_nothing(cls, rows):
     detector = _make(cls, learning_rate=1e30)
     with pytest.raises(FloatingPointError, match=r"epoch 1 at learning_rate=1e\+30"):
@@ -326,6 +332,27 @@ def test_the_ratios_auxiliary_flow_is_trained_once_per_memory(rows, tmp_path):
     )
     uncached = clone(detector).set_params(memory=None).fit(X, X_aux)
     np.testing.assert_array_equal(uncached.score_samples(X_test), first.score_samples(X_test))
+
+
+def test_fine_tuning_or_not_shares_one_auxiliary_flow_and_changes_the_inlier_flow(rows, tmp_path):
+    X, X_aux, X_test, _ = rows
+    tuned, fresh = (
+        _make(FlowRatioDetector, memory=str(tmp_path), fine_tune=tune).fit(X, X_aux) for tune in (True, False)
+    )
+    assert len(list(tmp_path.rglob("output.pkl"))) == 1
+    weights, others = tuned.aux_flow_.state_dict(), fresh.aux_flow_.state_dict()
+    assert all(torch.equal(weights[name], others[name]) for name in weights)
+    assert not np.allclose(tuned.score_samples(X_test), fresh.score_samples(X_test))
+
+
+def test_without_fine_tuning_the_inlier_flow_is_the_plain_flow(rows):
+    """The auxiliary flow gives the standardisation, here none, and nothing else; with fine-tuning it gives weights."""
+    X, X_aux, X_test, _ = rows
+    params = {"standardize": False, "stopping": "likelihood"}
+    plain = _make(FlowDetector, **params).fit(X, X_aux).score_samples(X_test)
+    for fine_tune in (False, True):
+        ratio = _make(FlowRatioDetector, fine_tune=fine_tune, **params).fit(X, X_aux)
+        assert np.array_equal(ratio._log_density(ratio.flow_, X_test), plain) is not fine_tune
 
 
 @every_flow

@@ -5,41 +5,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.model_selection import cross_validate
 
-from skcnf import ContrastiveFlowDetector, InlierKFold, MSEDetector, MSERatioDetector, one_vs_rest
+from skcnf import (
+    ContrastiveFlowDetector,
+    InlierKFold,
+    MSEDetector,
+    MSERatioDetector,
+    class_vs_class,
+    dataset_vs_dataset,
+    one_vs_rest,
+)
 from skcnf.datasets import LabelledFeatures
 from skcnf.evaluation import METRICS, aupr, auroc, auroc_table, format_table, fpr95, outlier_scorer
+from skcnf.evaluation._engine import Problem, make_tasks, turn
 from skcnf.evaluation._results import COLUMNS, ResultLog
-
-labels = st.lists(st.sampled_from([1, -1]), min_size=8, max_size=60).filter(lambda y: min(y.count(1), y.count(-1)) >= 3)
-
-
-@given(labels, st.integers(2, 3), st.booleans(), st.integers(0, 9))
-def test_inlier_k_fold_partitions_and_trains_on_inliers_alone(y, n_splits, shuffle, seed):
-    y = np.array(y)
-    splitter = InlierKFold(n_splits, shuffle=shuffle, random_state=seed)
-    folds = list(splitter.split(np.zeros((len(y), 1)), y))
-    assert len(folds) == splitter.get_n_splits() == n_splits
-    assert sorted(np.concatenate([test for _, test in folds])) == list(range(len(y)))
-    for train, test in folds:
-        assert (y[train] == 1).all()
-        assert not set(train) & set(test)
-        assert set(train) | set(test) >= set(np.flatnonzero(y == 1))
-        for label in (1, -1):  # each fold its share
-            assert abs((y[test] == label).sum() - (y == label).sum() / n_splits) < 1
-
-
-def test_inlier_k_fold_names_bad_labels():
-    X = np.zeros((6, 1))
-    for y, message in (
-        (None, "needs y"),
-        ([0, 1, 0, 1, 0, 1], r"alone; got \[0, 1\]"),
-        ([1, 1, 1, 1, 1, -1], "y holds 5 and 1"),
-        ([1, -1], "as long as X"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            next(InlierKFold(2).split(X, y))
-    with pytest.raises(ValueError, match="n_splits=1"):
-        InlierKFold(1)
 
 
 def test_metrics_by_hand():
@@ -149,12 +127,11 @@ def test_other_parameters_or_data_are_other_results(data, tmp_path):
 
 def test_a_shared_fit_is_started_first_and_its_sharers_last(data):
     detectors = {"shares": _Spy(contamination=0.1), "plain": _Spy(contamination=0.2)}
-    from skcnf.evaluation._protocols import _tasks, _turn
-
-    tasks = list(_tasks(detectors, data, (0, 1), ["b", "c"]))
+    problems = [Problem(name, data.X_train, None, None, data.X_test, {}) for name in ("b", "c")]
+    tasks = list(make_tasks({}, "", problems, detectors, (0, 1)))
     for task in tasks:
         task.estimator.memory = "a cache" if task.key["detector"] == "shares" else None
-    order = [(t.key["seed"], t.key["detector"], t.key["inlier_class"]) for t in sorted(tasks, key=_turn)]
+    order = [(t.key["seed"], t.key["detector"], t.key["inlier_class"]) for t in sorted(tasks, key=turn)]
     one_seed = [("shares", "b"), ("plain", "b"), ("plain", "c"), ("shares", "c")]
     assert order == [(seed, *task) for seed in (0, 1) for task in one_seed]
 
@@ -180,6 +157,91 @@ def test_parallel_runs_give_the_same_numbers(data):
         for n_jobs in (1, 2)
     ]
     np.testing.assert_array_equal(*tables)
+
+
+class _Fragile(MSEDetector):
+    broken = True
+
+    def fit(self, X, y=None, X_aux=None):
+        if _Fragile.broken and self.random_state == 1:
+            raise FloatingPointError("the loss is nan,\nepoch 3")
+        return super().fit(X, y, X_aux)
+
+
+def test_a_failure_is_on_record_stops_no_other_and_is_tried_again(data, tmp_path):
+    detectors = {"fragile": _Fragile(contamination=0.1), "MSE": MSEDetector(contamination=0.1)}
+    file = tmp_path / "results.csv"
+    _Fragile.broken = True
+    table = one_vs_rest(detectors, data, seeds=(0, 1), output=file)
+    failed = table[(table.detector == "fragile") & (table.seed == 1)]
+    assert set(failed.error) == {"FloatingPointError: the loss is nan, epoch 3"}
+    assert failed[["auroc", "aupr", "fpr95", "fit_seconds"]].isna().all(axis=None)
+    others = table.drop(failed.index)
+    assert len(others) == 9
+    assert others.auroc.notna().all()
+    assert (others.error == "").all()
+    _Fragile.broken = False
+    mended = one_vs_rest(detectors, data, seeds=(0, 1), output=file)
+    assert mended.auroc.notna().all()
+    assert (mended.error == "").all()
+    assert file.read_text().count("\n") == 13
+    assert ResultLog(file).table([dict(row) for _, row in mended.iterrows()]).shape == mended.shape
+
+
+def test_pairs_come_from_the_same_fit_and_average_to_the_rest(data):
+    table = one_vs_rest(_spy(), data, pairs=True)
+    assert len(_Spy.calls) == 3
+    row = table[(table.detector == "MSE") & (table.inlier_class == "a")].set_index("anomalies").auroc
+    assert row.index.tolist() == ["rest", "b", "c"]
+    detector = MSEDetector(contamination=0.1).fit(data.X_train[data.y_train == 0])
+    part = data.y_test != 1
+    y = np.where(data.y_test[part] == 0, 1, -1)
+    assert row["c"] == pytest.approx(auroc(y, detector.score_samples(data.X_test[part])))
+    assert row[["b", "c"]].mean() == pytest.approx(row["rest"])  # classes of equal size
+
+
+def test_class_vs_class_judges_by_one_other_class_at_a_time(data):
+    pairs = one_vs_rest({"MSE": MSEDetector(contamination=0.1)}, data, pairs=True)
+    table = class_vs_class({"MSE": MSEDetector(contamination=0.1)}, data)
+    assert len(table) == 6
+    assert set(table.protocol) == {"class-vs-class"}
+    pairs = pairs[pairs.anomalies != "rest"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(
+        table[["inlier_class", "anomalies", "auroc"]], pairs[["inlier_class", "anomalies", "auroc"]]
+    )
+
+
+def test_dataset_vs_dataset_fits_once_on_every_row_without_labels(data):
+    rng = np.random.default_rng(1)
+    anomalies = {
+        "near": data.X_test[:40] + 0.1,
+        "far": rng.normal(20, 1, (60, 4)).astype(np.float32),
+    }
+    table = dataset_vs_dataset(_spy(), data, anomalies, seeds=(3,))
+    assert len(_Spy.calls) == 1
+    X, y, X_aux, seed = _Spy.calls[0]
+    assert X is data.X_train
+    assert X_aux is data.X_aux
+    assert y is None
+    assert seed == 3
+    row = table[table.detector == "MSE"].set_index("anomalies")
+    assert row.index.tolist() == ["near", "far"]
+    detector = MSEDetector(contamination=0.1).fit(data.X_train)
+    scores = [detector.score_samples(X) for X in (data.X_test, anomalies["near"])]
+    assert row.auroc["near"] == pytest.approx(auroc(np.repeat([1, -1], [150, 40]), np.concatenate(scores)))
+    assert row.auroc["far"] == 1
+    assert set(row.inlier_class) == {"toy"}
+    with pytest.raises(ValueError, match=r"anomalies\['wide'\] must be of shape \(n, 4\) as the data; got \(3, 5\)"):
+        dataset_vs_dataset(_spy(), data, {"wide": np.zeros((3, 5))})
+
+
+def test_other_anomalies_are_other_results(data, tmp_path):
+    options = {"output": tmp_path / "results.csv"}
+    dataset_vs_dataset(_spy(), data, {"a": data.X_test + 1}, **options)
+    dataset_vs_dataset(_spy(), data, {"a": data.X_test + 1}, **options)
+    assert _Spy.calls == []
+    dataset_vs_dataset(_spy(), data, {"a": data.X_test + 2}, **options)
+    assert len(_Spy.calls) == 1
 
 
 def test_unknown_classes_and_foreign_files_are_named(data, tmp_path):

@@ -13,6 +13,7 @@ PACKAGE = Path(skcnf.__file__).parent
 FLOORS = [
     {"__main__"},
     {"cli"},
+    {"_benchmark"},
     {"display"},
     {"evaluation", "persistence"},
     {"detectors", "datasets"},

@@ -3,6 +3,7 @@
 from skcnf.detectors._base import conformal_threshold
 from skcnf.detectors._contrastive import ContrastiveFlowDetector, OutlierExposureDetector
 from skcnf.detectors._flow import FlowDetector, FlowRatioDetector
+from skcnf.detectors._goad import GOADDetector
 from skcnf.detectors._mean import MSEDetector, MSERatioDetector
 from skcnf.detectors._pyod import PyODDetector
 
@@ -10,6 +11,7 @@ __all__ = [
     "ContrastiveFlowDetector",
     "FlowDetector",
     "FlowRatioDetector",
+    "GOADDetector",
     "MSEDetector",
     "MSERatioDetector",
     "OutlierExposureDetector",

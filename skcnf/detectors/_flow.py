@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from joblib import Memory
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor
+from torch import Tensor, nn
 
 from skcnf._runtime import resolve_device, row_batches
 from skcnf._validation import warn_user
@@ -28,6 +28,7 @@ __all__ = ["BaseFlowDetector", "FlowDetector", "FlowRatioDetector"]
 
 _MAX_AUX_VALIDATION_ROWS = 2000
 _SCORING_BATCH = 8192
+_ModuleT = TypeVar("_ModuleT", bound=nn.Module)
 
 
 @dataclass
@@ -180,7 +181,7 @@ class BaseFlowDetector(BaseOutlierDetector):
         return [self._trainer(seed).train(flow, data)]
 
     def _keep(self, flow: RealNVP, results: list[TrainingResult]) -> None:
-        self.flow_ = _for_scoring(flow)
+        self.flow_ = for_scoring(flow)
         self.history_: list[Epoch] = [record for result in results for record in result.history]
         self.n_epochs_ = sum(result.best_epoch for result in results)
 
@@ -219,20 +220,22 @@ def feature_scale(X: np.ndarray) -> np.ndarray:
     return np.where(scale <= len(X) * np.finfo(np.float64).eps * np.abs(mean), 1.0, scale)
 
 
-def evaluate(function: Callable[[Tensor], Tensor], rows: np.ndarray, flow: RealNVP) -> np.ndarray:
-    """``function`` of standardised rows, batch by batch, in the type and on the device of ``flow``."""
-    parameter = next(flow.parameters())
+def evaluate(
+    function: Callable[[Tensor], Tensor], rows: np.ndarray, module: nn.Module, batch_size: int = _SCORING_BATCH
+) -> np.ndarray:
+    """``function`` of standardised rows, batch by batch, in the type and on the device of ``module``."""
+    parameter = next(module.parameters())
     out = np.empty(len(rows))
     with torch.no_grad():
-        for part in row_batches(len(rows), _SCORING_BATCH):
+        for part in row_batches(len(rows), batch_size):
             out[part] = function(torch.as_tensor(rows[part]).to(parameter)).cpu().numpy()
     return out
 
 
-def _for_scoring(flow: RealNVP) -> RealNVP:
+def for_scoring(module: _ModuleT) -> _ModuleT:
     """In float64, so that a row's score does not depend on its neighbours; on the CPU where the device has none."""
-    flow = flow.cpu() if next(flow.parameters()).device.type == "mps" else flow
-    return flow.double().eval().requires_grad_(False)
+    module = module.cpu() if next(module.parameters()).device.type == "mps" else module
+    return module.double().eval().requires_grad_(False)
 
 
 @with_shared_parameters
@@ -269,14 +272,17 @@ class FlowDetector(BaseFlowDetector):
 class FlowRatioDetector(BaseFlowDetector):
     """Score by the log-ratio of a flow of the inliers and a flow of the auxiliary rows.
 
-    The auxiliary flow is trained first; the inlier flow starts from it and is fine-tuned on inliers. Both are
-    standardised by the auxiliary rows. Without ``X_aux`` this is `FlowDetector`, and ``fit`` warns.
+    The auxiliary flow is trained first; the inlier flow starts from it and is fine-tuned on inliers, or is trained from
+    scratch. Both are standardised by the auxiliary rows. Without ``X_aux`` this is `FlowDetector`, and ``fit`` warns.
 
     Parameters
     ----------
+    fine_tune : bool, default=True
+        Whether the inlier flow starts from the auxiliary flow; if not, from the weights that `FlowDetector` would draw.
+        Stopping by AUROC watches the log-ratio either way.
     memory : str, joblib.Memory or None, default=None
-        Caches the auxiliary flow, which depends on ``X_aux``, the parameters and the seed alone: give detectors that
-        share all three one memory, and it is trained once.
+        Caches the auxiliary flow, which depends on ``X_aux``, the parameters (but ``fine_tune``) and the seed alone:
+        give detectors that share all three one memory, and it is trained once.
     {flow_parameters}
     {common_parameters}
 
@@ -296,12 +302,14 @@ class FlowRatioDetector(BaseFlowDetector):
     _without_aux: ClassVar[str] = "fitted without X_aux, it is the plain flow (FlowDetector)."
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseFlowDetector._parameter_constraints,
+        "fine_tune": ["boolean"],
         "memory": [None, str, HasMethods(["cache"])],
     }
 
     def __init__(
         self,
         *,
+        fine_tune: bool = True,
         memory: Any = None,
         n_blocks: int = 8,
         hidden_units: int = 512,
@@ -344,6 +352,7 @@ class FlowRatioDetector(BaseFlowDetector):
             random_state=random_state,
             verbose=verbose,
         )
+        self.fine_tune = fine_tune
         self.memory = memory
 
     def _fit_flow(self, split: _Split, device: torch.device, seed: int) -> None:
@@ -351,9 +360,7 @@ class FlowRatioDetector(BaseFlowDetector):
             self.aux_flow_ = None
             super()._fit_flow(split, device, seed)
             return
-        memory = self.memory if hasattr(self.memory, "cache") else Memory(self.memory, verbose=0)
-        fit_auxiliary = memory.cache(_fit_auxiliary_flow, ignore=["device", "verbose"])
-        auxiliary = fit_auxiliary(self._auxiliary_parameters(seed), split.aux, str(device), self.verbose)
+        auxiliary = self._auxiliary(split.aux, device, seed)
         self.location_, self.scale_ = auxiliary.location_, auxiliary.scale_
         self.aux_flow_ = auxiliary.flow_.to(device)
         data = self._data(split, device)
@@ -361,11 +368,16 @@ class FlowRatioDetector(BaseFlowDetector):
             data.reference, data.reference_aux = (
                 self.aux_flow_.log_prob(rows.double()).float() for rows in (data.X_val, data.X_aux_val)
             )
-        flow = copy.deepcopy(self.aux_flow_).float()
-        self._keep(flow, self._train(flow, data, seed))
+        flow = copy.deepcopy(self.aux_flow_).float() if self.fine_tune else self._new_flow(split.train.shape[1], seed)
+        self._keep(flow, self._train(flow.to(device), data, seed))
+
+    def _auxiliary(self, X_aux: np.ndarray, device: torch.device, seed: int) -> FlowDetector:
+        memory = self.memory if hasattr(self.memory, "cache") else Memory(self.memory, verbose=0)
+        fit_auxiliary = memory.cache(_fit_auxiliary_flow, ignore=["device", "verbose"])
+        return fit_auxiliary(self._auxiliary_parameters(seed), X_aux, str(device), self.verbose)
 
     def _auxiliary_parameters(self, seed: int) -> dict[str, Any]:
-        left_out = {"memory", "device", "verbose"}
+        left_out = {"fine_tune", "memory", "device", "verbose"}
         parameters = {name: value for name, value in self.get_params(deep=False).items() if name not in left_out}
         return {**parameters, "stopping": "likelihood", "random_state": seed}
 

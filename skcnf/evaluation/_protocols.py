@@ -3,41 +3,52 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import os
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
-from sklearn.base import BaseEstimator, clone
-from sklearn.utils.validation import has_fit_parameter
-from tqdm import tqdm
+from sklearn.base import BaseEstimator
 
 from skcnf.datasets import LabelledFeatures
-from skcnf.evaluation._metrics import evaluate_scores
+from skcnf.evaluation._engine import Problem, run_protocol
 from skcnf.evaluation._results import ResultLog
 
-__all__ = ["one_vs_rest"]
+__all__ = ["class_vs_class", "dataset_vs_dataset", "one_vs_rest"]
+
+_SHARED = """\
+seeds : sequence of int, default=(0,)
+        One run each.
+    n_jobs : int, optional
+        Of joblib; every (detector, inlier class, seed) is one task, so that any joblib backend serves.
+    output : path, optional
+        A CSV file that rows are appended to as they come. Rows it already holds for the same data, detector parameters,
+        inlier class, anomalies and seed are not computed again, unless they record an error.
+    verbose : bool, default=False
+        A progress bar where standard error is a terminal.
+
+    Returns
+    -------
+    DataFrame
+        A row per (detector, inlier class, anomalies, seed): ``dataset, protocol, features, detector, config`` (a digest
+        of parameters and data), ``inlier_class, anomalies, seed, engine, auroc, aupr, fpr95, fit_seconds,
+        score_seconds, n_epochs`` (NaN where a detector has none), ``error``. Metrics lie in [0, 1]; where a detector
+        failed they are NaN, and ``error`` says why."""
 
 
-@dataclass(frozen=True)
-class _Task:
-    key: dict[str, Any]
-    estimator: BaseEstimator
-    class_index: int
-    is_first_class: bool
+def _documented(function):
+    function.__doc__ = function.__doc__.replace("{shared}", _SHARED)
+    return function
 
 
+@_documented
 def one_vs_rest(
     detectors: Mapping[str, BaseEstimator],
     data: LabelledFeatures,
     *,
     seeds: Sequence[int] = (0,),
     classes: Iterable[str] | None = None,
+    pairs: bool = False,
     n_jobs: int | None = None,
     output: str | os.PathLike[str] | None = None,
     verbose: bool = False,
@@ -53,108 +64,152 @@ def one_vs_rest(
         parameter is set to each seed.
     data : LabelledFeatures
         Training, test and auxiliary rows.
-    seeds : sequence of int, default=(0,)
-        One run each.
     classes : iterable of str, optional
-        Names of ``data.class_names``; all by default.
-    n_jobs : int, optional
-        Of joblib; every (detector, class, seed) is one task, so that any joblib backend serves.
-    output : path, optional
-        A CSV file that rows are appended to as they come. Rows it already holds for the same data, detector parameters,
-        class and seed are not computed again.
-    verbose : bool, default=False
-        A progress bar where standard error is a terminal.
-
-    Returns
-    -------
-    DataFrame
-        A row per (detector, class, seed): ``dataset, protocol, features, detector, config`` (a digest of parameters and
-        data), ``inlier_class, seed, engine, auroc, aupr, fpr95, fit_seconds, score_seconds, n_epochs`` (NaN where a
-        detector has none). Metrics lie in [0, 1].
+        Names of ``data.class_names`` that are normal in turn; all by default.
+    pairs : bool, default=False
+        Also judge by every other class alone (Table 2 of the paper): further rows, from the same fits, whose
+        ``anomalies`` name the class. Rows against all others have ``anomalies="rest"``.
+    {shared}
 
     Raises
     ------
     ValueError
         If a class is unknown, or ``output`` is a file of other columns.
     """
+    names = data.class_names
+
+    def judged(inlier: str) -> dict[str, np.ndarray]:
+        y = np.where(data.y_test == names.index(inlier), 1, -1).astype(np.int8)
+        return {"rest": y} | (_by_class(data, inlier) if pairs else {})
+
+    problems = [_class_problem(data, name, judged(name)) for name in _chosen(data, classes)]
+    header = {"dataset": data.name, "protocol": "one-vs-rest", "features": data.features}
+    return run_protocol(
+        header,
+        data.fingerprint(),
+        problems,
+        detectors,
+        seeds=seeds,
+        n_jobs=n_jobs,
+        log=ResultLog(output),
+        verbose=verbose,
+    )
+
+
+@_documented
+def class_vs_class(
+    detectors: Mapping[str, BaseEstimator],
+    data: LabelledFeatures,
+    *,
+    seeds: Sequence[int] = (0,),
+    classes: Iterable[str] | None = None,
+    n_jobs: int | None = None,
+    output: str | os.PathLike[str] | None = None,
+    verbose: bool = False,
+) -> pd.DataFrame:
+    """Each class in turn is normal, and each other class alone is the anomaly (CelebA by attribute in the paper).
+
+    Parameters
+    ----------
+    detectors : mapping of str to estimator
+        As in `one_vs_rest`.
+    data : LabelledFeatures
+        Training, test and auxiliary rows.
+    classes : iterable of str, optional
+        Names of ``data.class_names`` that are normal in turn; all by default.
+    {shared}
+
+    Raises
+    ------
+    ValueError
+        If a class is unknown, or ``output`` is a file of other columns.
+    """
+    problems = [_class_problem(data, name, _by_class(data, name)) for name in _chosen(data, classes)]
+    header = {"dataset": data.name, "protocol": "class-vs-class", "features": data.features}
+    return run_protocol(
+        header,
+        data.fingerprint(),
+        problems,
+        detectors,
+        seeds=seeds,
+        n_jobs=n_jobs,
+        log=ResultLog(output),
+        verbose=verbose,
+    )
+
+
+@_documented
+def dataset_vs_dataset(
+    detectors: Mapping[str, BaseEstimator],
+    data: LabelledFeatures,
+    anomalies: Mapping[str, np.ndarray],
+    *,
+    seeds: Sequence[int] = (0,),
+    n_jobs: int | None = None,
+    output: str | os.PathLike[str] | None = None,
+    verbose: bool = False,
+) -> pd.DataFrame:
+    """A whole data set is normal, its labels unused; other data sets are the anomalies.
+
+    Parameters
+    ----------
+    detectors : mapping of str to estimator
+        As in `one_vs_rest`.
+    data : LabelledFeatures
+        Fitted on all its training rows; its test rows are the inliers to judge by.
+    anomalies : mapping of str to ndarray of shape (n, d)
+        Rows of other data sets under the same features, by name.
+    {shared}
+
+    Raises
+    ------
+    ValueError
+        If anomalies have another width than the data, or ``output`` is a file of other columns.
+    """
+    width = data.X_test.shape[1]
+    for name, rows in anomalies.items():
+        if np.ndim(rows) != 2 or np.shape(rows)[1] != width or len(rows) == 0:
+            raise ValueError(f"anomalies[{name!r}] must be of shape (n, {width}) as the data; got {np.shape(rows)}.")
+    parts = [data.X_test, *anomalies.values()]
+    owner = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    judged = {
+        name: np.select([owner == 0, owner == i], [1, -1], 0).astype(np.int8)
+        for i, name in enumerate(anomalies, start=1)
+    }
+    problem = Problem(data.name, data.X_train, None, data.X_aux, np.concatenate(parts), judged)
+    digest = hashlib.sha256(data.fingerprint().encode())
+    digest.update(np.ascontiguousarray(problem.X_test).data)
+    return run_protocol(
+        {"dataset": data.name, "protocol": "dataset-vs-dataset", "features": data.features},
+        digest.hexdigest(),
+        [problem] if anomalies else [],
+        detectors,
+        seeds=seeds,
+        n_jobs=n_jobs,
+        log=ResultLog(output),
+        verbose=verbose,
+    )
+
+
+def _chosen(data: LabelledFeatures, classes: Iterable[str] | None) -> list[str]:
     chosen = list(data.class_names) if classes is None else list(classes)
     unknown = [name for name in chosen if name not in data.class_names]
     if unknown:
         raise ValueError(f"classes: {unknown} not in {data.name}; choose from {list(data.class_names)}.")
-    log = ResultLog(output)
-    tasks = list(_tasks(detectors, data, seeds, chosen))
-    missing = sorted((task for task in tasks if task.key not in log), key=_turn)
-    parallel = Parallel(n_jobs=n_jobs, return_as="generator_unordered")
-    rows = parallel(delayed(_run)(task, *_rows_of(data, task.class_index)) for task in missing)
-    bar = tqdm(rows, total=len(missing), desc="one-vs-rest", unit="fit", leave=False, disable=None if verbose else True)
-    for row in bar:
-        log.append(row)
-    return log.table([task.key for task in tasks])
+    return chosen
 
 
-def _tasks(
-    detectors: Mapping[str, BaseEstimator], data: LabelledFeatures, seeds: Sequence[int], classes: Sequence[str]
-) -> Iterator[_Task]:
-    fingerprint = data.fingerprint()
-    for seed in seeds:
-        for class_name in classes:
-            for name, detector in detectors.items():
-                config = hashlib.sha256(f"{_signature(detector)}{fingerprint}".encode()).hexdigest()[:8]
-                estimator = clone(detector)
-                if "random_state" in estimator.get_params():
-                    estimator.set_params(random_state=seed)
-                key = {
-                    "dataset": data.name,
-                    "protocol": "one-vs-rest",
-                    "features": data.features,
-                    "detector": name,
-                    "config": config,
-                    "inlier_class": class_name,
-                    "seed": seed,
-                    "engine": "single",
-                }
-                yield _Task(key, estimator, list(data.class_names).index(class_name), class_name == classes[0])
+def _class_problem(data: LabelledFeatures, inlier: str, judged: Mapping[str, np.ndarray]) -> Problem:
+    rows = np.flatnonzero(data.y_train == data.class_names.index(inlier))
+    return Problem(inlier, data.X_train, rows, data.X_aux, data.X_test, judged)
 
 
-def _turn(task: _Task) -> tuple[int, int]:
-    """When to start a task: a fit that others will find cached first, those others last, so that it is done once."""
-    shares = getattr(task.estimator, "memory", None) is not None
-    return task.key["seed"], 1 if not shares else 0 if task.is_first_class else 2
-
-
-def _signature(detector: BaseEstimator) -> str:
-    """What decides a detector's results: its class and parameters, but not where it computes and caches."""
-    params = detector.get_params(deep=False)
-    decisive = {name: value for name, value in params.items() if name not in ("device", "memory", "verbose")}
-    return repr((type(detector).__name__, decisive))
-
-
-def _rows_of(data: LabelledFeatures, index: int) -> tuple[np.ndarray, np.ndarray | None, np.ndarray, np.ndarray]:
-    y = np.where(data.y_test == index, 1, -1)
-    return data.X_train[data.y_train == index], data.X_aux, data.X_test, y
-
-
-def _fit(estimator: BaseEstimator, X: np.ndarray, X_aux: np.ndarray | None) -> None:
-    """Fit any outlier detector, with auxiliary rows where it takes them."""
-    if has_fit_parameter(estimator, "X_aux") or getattr(estimator, "transform_input", None):
-        estimator.fit(X, X_aux=X_aux)
-    else:
-        estimator.fit(X)
-
-
-def _run(
-    task: _Task, X: np.ndarray, X_aux: np.ndarray | None, X_test: np.ndarray, y_test: np.ndarray
-) -> dict[str, Any]:
-    estimator = clone(task.estimator)
-    start = time.perf_counter()
-    _fit(estimator, X, X_aux)
-    fitted = time.perf_counter()
-    scores = estimator.score_samples(X_test)
-    scored = time.perf_counter()
+def _by_class(data: LabelledFeatures, inlier: str) -> dict[str, np.ndarray]:
+    """For every other class: +1 on the inlier class, -1 on it, 0 elsewhere."""
+    y = data.y_test
+    index = data.class_names.index(inlier)
     return {
-        **task.key,
-        **evaluate_scores(y_test, scores),
-        "fit_seconds": fitted - start,
-        "score_seconds": scored - fitted,
-        "n_epochs": float(getattr(estimator, "n_epochs_", math.nan)),
+        name: np.select([y == index, y == other], [1, -1], 0).astype(np.int8)
+        for other, name in enumerate(data.class_names)
+        if other != index
     }

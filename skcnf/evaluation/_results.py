@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -10,16 +11,19 @@ from typing import Any
 
 import pandas as pd
 
+from skcnf._files import write_atomically
+
 __all__ = ["COLUMNS", "KEY", "ResultLog"]
 
-KEY = ("dataset", "protocol", "features", "detector", "config", "inlier_class", "seed", "engine")
-COLUMNS = (*KEY, "auroc", "aupr", "fpr95", "fit_seconds", "score_seconds", "n_epochs")
+KEY = ("dataset", "protocol", "features", "detector", "config", "inlier_class", "anomalies", "seed", "engine")
+_NUMBERS = ("auroc", "aupr", "fpr95", "fit_seconds", "score_seconds", "n_epochs")
+COLUMNS = (*KEY, *_NUMBERS, "error")
 
 
 class ResultLog:
     """Rows of `COLUMNS`, in memory and, where ``path`` is given, in a CSV file that is read first.
 
-    A last line that was cut off in mid-write is dropped.
+    A last line that was cut off in mid-write is dropped. Rows that record an error do not count as done.
 
     Parameters
     ----------
@@ -28,38 +32,42 @@ class ResultLog:
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
         self.path = None if path is None else Path(path)
-        self.rows: list[dict[str, Any]] = []
+        self._rows: dict[tuple[str, ...], dict[str, Any]] = {}
         if self.path is not None and self.path.exists():
-            self.rows = _read(self.path)
+            self._rows = {_key(row): row for row in _read(self.path)}
         if self.path is not None:
             self._rewrite()
 
     def __contains__(self, key: Mapping[str, Any]) -> bool:
-        wanted = _key(key)
-        return any(_key(row) == wanted for row in self.rows)
+        row = self._rows.get(_key(key))
+        return row is not None and not row["error"]
 
-    def append(self, row: Mapping[str, Any]) -> None:
-        """Add a row, and write it through to the disk."""
-        self.rows.append(dict(row))
-        if self.path is not None:
+    def extend(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Add rows, in place of earlier ones of the same key, and write them through to the disk at once."""
+        rows = [dict(row) for row in rows]
+        replaced = any(_key(row) in self._rows for row in rows)
+        self._rows |= {_key(row): row for row in rows}
+        if self.path is not None and replaced:
+            self._rewrite()
+        elif self.path is not None:
             with self.path.open("a", newline="") as file:
-                csv.DictWriter(file, COLUMNS).writerow(row)
+                file.write(_csv(rows))
                 file.flush()
                 os.fsync(file.fileno())
 
     def table(self, keys: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         """The rows of these ``keys``, in their order; a column each of `COLUMNS`."""
-        by_key = {_key(row): row for row in self.rows}
-        return pd.DataFrame([by_key[_key(key)] for key in keys], columns=list(COLUMNS))
+        return pd.DataFrame([self._rows[_key(key)] for key in keys], columns=list(COLUMNS))
 
     def _rewrite(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_name(self.path.name + ".part")
-        with partial.open("w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS)
-            writer.writeheader()
-            writer.writerows(self.rows)
-        partial.replace(self.path)
+        write_atomically(self.path, f"{','.join(COLUMNS)}\n{_csv(self._rows.values())}".encode())
+
+
+def _csv(rows: Iterable[Mapping[str, Any]]) -> str:
+    text = io.StringIO()
+    csv.DictWriter(text, COLUMNS, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 def _key(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -76,5 +84,5 @@ def _read(path: Path) -> list[dict[str, Any]]:
 
 
 def _typed(row: dict[str, str]) -> dict[str, Any]:
-    numbers = {name: float(row[name]) for name in COLUMNS[len(KEY) :]}
+    numbers = {name: float(row[name]) for name in _NUMBERS}
     return {**row, "seed": int(row["seed"]), **numbers}

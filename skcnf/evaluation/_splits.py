@@ -16,12 +16,15 @@ class InlierKFold(BaseCrossValidator):
     """K folds for anomaly detection: train folds hold inliers only, each test fold its share of inliers and anomalies.
 
     ``GridSearchCV`` refits its best estimator on every row, which no splitter can prevent; this package's detectors
-    leave rows of -1 out by themselves.
+    leave rows of -1 out by themselves. Scores of training folds are NaN for want of anomalies: in
+    ``HalvingGridSearchCV`` set ``return_train_score=False``.
 
     Parameters
     ----------
     n_splits : int, default=5
         At least 2.
+    n_repeats : int, default=1
+        Times that the rows are dealt out anew; more than once needs ``shuffle``.
     shuffle : bool, default=True
         Whether to shuffle rows before they are dealt to folds.
     random_state : int, RandomState instance or None, default=None
@@ -38,16 +41,23 @@ class InlierKFold(BaseCrossValidator):
     [0 1] [2 3 5]
     """
 
-    def __init__(self, n_splits: int = 5, *, shuffle: bool = True, random_state: Any = None) -> None:
+    def __init__(
+        self, n_splits: int = 5, *, n_repeats: int = 1, shuffle: bool = True, random_state: Any = None
+    ) -> None:
         if int(n_splits) != n_splits or n_splits < 2:
             raise ValueError(f"n_splits={n_splits} must be a whole number, at least 2.")
+        if int(n_repeats) != n_repeats or n_repeats < 1 or (n_repeats > 1 and not shuffle):
+            raise ValueError(
+                f"n_repeats={n_repeats} (shuffle={shuffle}) must be a whole number, at least 1, and 1 without shuffle."
+            )
         self.n_splits = int(n_splits)
+        self.n_repeats = int(n_repeats)
         self.shuffle = shuffle
         self.random_state = random_state
 
     def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
-        """``n_splits``."""
-        return self.n_splits
+        """``n_splits * n_repeats``."""
+        return self.n_splits * self.n_repeats
 
     def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield (train, test) row numbers.
@@ -57,21 +67,47 @@ class InlierKFold(BaseCrossValidator):
         X : array-like of length n_samples
         y : array-like of shape (n_samples,)
             +1 for inliers, -1 for anomalies.
-        groups : ignored
+        groups : array-like of shape (n_samples,), optional
+            Rows of a group (frames of a video, patches of an image) stay together: no test fold holds a row of a
+            group that its train fold holds.
 
         Raises
         ------
         ValueError
-            If y has other values, or fewer than ``n_splits`` inliers or anomalies.
+            If y has other values, or fewer than ``n_splits`` inliers or anomalies, or ``n_splits`` groups of either.
         """
         inliers, anomalies = self._row_numbers(X, y)
+        groups = None if groups is None else _codes(groups, len(np.asarray(y)))
         random_state = check_random_state(self.random_state)
-        if self.shuffle:
-            inliers, anomalies = random_state.permutation(inliers), random_state.permutation(anomalies)
-        folds = zip(np.array_split(inliers, self.n_splits), np.array_split(anomalies, self.n_splits), strict=True)
-        for inlier_fold, anomaly_fold in folds:
-            train = np.setdiff1d(inliers, inlier_fold)
-            yield train, np.sort(np.concatenate([inlier_fold, anomaly_fold]))
+        for _ in range(self.n_repeats):
+            if groups is None:
+                test_folds = zip(self._deal(inliers, random_state), self._deal(anomalies, random_state), strict=True)
+                test_folds = [np.concatenate(parts) for parts in test_folds]
+            else:
+                test_folds = self._deal_groups(groups, np.asarray(y), random_state)
+            for test in test_folds:
+                yield np.setdiff1d(inliers, test), np.sort(test)
+
+    def _deal(self, rows: np.ndarray, random_state: np.random.RandomState) -> list[np.ndarray]:
+        return np.array_split(random_state.permutation(rows) if self.shuffle else rows, self.n_splits)
+
+    def _deal_groups(self, groups: np.ndarray, y: np.ndarray, random_state: np.random.RandomState) -> list[np.ndarray]:
+        """Whole groups, the largest first, each to the fold where squared shares rise least, so that folds are even."""
+        sizes = np.stack([np.bincount(groups[y == label], minlength=groups.max() + 1) for label in (1, -1)], axis=1)
+        n_groups = (sizes > 0).sum(axis=0)
+        if n_groups.min() < self.n_splits:
+            raise ValueError(
+                f"n_splits={self.n_splits} folds need as many groups with inliers and with anomalies; got "
+                f"{n_groups[0]} and {n_groups[1]}."
+            )
+        shares = sizes / sizes.sum(axis=0)
+        order = random_state.permutation(len(sizes)) if self.shuffle else np.arange(len(sizes))
+        order = order[np.argsort(-shares[order].sum(axis=1), kind="stable")]
+        filled, fold_of = np.zeros((self.n_splits, 2)), np.empty(len(sizes), dtype=int)
+        for group in order:
+            fold_of[group] = np.argmin((2 * filled * shares[group] + shares[group] ** 2).sum(axis=1))
+            filled[fold_of[group]] += shares[group]
+        return [np.flatnonzero(fold_of[groups] == fold) for fold in range(self.n_splits)]
 
     def _row_numbers(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
         if y is None:
@@ -88,3 +124,10 @@ class InlierKFold(BaseCrossValidator):
                 f"{len(anomalies)}."
             )
         return inliers, anomalies
+
+
+def _codes(groups: Any, n_rows: int) -> np.ndarray:
+    groups = np.asarray(groups)
+    if groups.shape != (n_rows,):
+        raise ValueError(f"groups must be one-dimensional and as long as y ({n_rows}); got shape {groups.shape}.")
+    return np.unique(groups, return_inverse=True)[1]

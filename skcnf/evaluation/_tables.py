@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-__all__ = ["auroc_table", "format_table"]
+__all__ = ["align", "auroc_table", "format_table"]
 
 
 def auroc_table(results: pd.DataFrame, metric: str = "auroc") -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -54,7 +54,7 @@ def format_table(
     for name in mean.index:
         cells = [_cell(mean.loc[name, c], std.loc[name, c] if spread else None, best[c], bold) for c in mean.columns]
         lines.append([name, *cells, "-" if pd.isna(epochs[name]) else f"{epochs[name]:.1f}"])
-    return _align(lines)
+    return align(lines)
 
 
 def _cell(mean: float, std: float | None, best: float, bold: bool) -> str:
@@ -64,7 +64,9 @@ def _cell(mean: float, std: float | None, best: float, bold: bool) -> str:
     return f"\033[1m{text}\033[0m" if bold else f"*{text}"
 
 
-def _align(lines: list[list[str]]) -> str:
+def align(lines: list[list[str]]) -> str:
+    """Columns of equal width, the first to the left; a rule below the first line."""
+
     def length(cell: str) -> int:
         return len(cell.replace("\033[1m", "").replace("\033[0m", ""))
 

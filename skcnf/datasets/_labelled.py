@@ -1,0 +1,210 @@
+"""Labelled images, and what becomes of them: features under an encoder, or pixels."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+
+from skcnf._images import load_images
+from skcnf.datasets._features import LabelledFeatures
+
+__all__ = ["LabelledImages", "featurize_images", "flatten_images"]
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Images of a labelled data set.
+
+    Attributes
+    ----------
+    X_train, X_test : images or None
+        Whatever `MocoFeaturizer` takes: a uint8 array (n, h, w, 3), a list of paths, a torch Dataset. None where only
+        the other split is at hand.
+    y_train, y_test : ndarray of shape (n,) or None
+        Indices into ``class_names``.
+    class_names : tuple of str
+    name : str
+
+    Raises
+    ------
+    ValueError
+        If both splits are None, images and labels differ in number, or a label is no index into ``class_names``.
+    """
+
+    X_train: Any
+    y_train: np.ndarray | None
+    X_test: Any
+    y_test: np.ndarray | None
+    class_names: tuple[str, ...]
+    name: str
+
+    def __post_init__(self) -> None:
+        if self.X_train is None and self.X_test is None:
+            raise ValueError("X_train and X_test are both None; at least one must be images.")
+        for split, X, y in (("train", self.X_train, self.y_train), ("test", self.X_test, self.y_test)):
+            if (X is None) != (y is None):
+                raise ValueError(f"X_{split} and y_{split} must be None together; got {type(X)} and {type(y)}.")
+            if y is not None:
+                _check_labels(split, X, y, len(self.class_names))
+
+    @classmethod
+    def from_datasets(cls, train: Any, test: Any, name: str = "images") -> LabelledImages:
+        """From two torch Datasets of (image, label).
+
+        Labels are read from ``targets`` or ``labels`` where a Dataset has them, as most of torchvision's do; else
+        from its items, which decodes every image once.
+
+        Parameters
+        ----------
+        train, test : torch Dataset
+            Their ``classes`` are the classes' names; without it the labels themselves are.
+        name : str, default="images"
+
+        Returns
+        -------
+        LabelledImages
+
+        Raises
+        ------
+        ValueError
+            If one has no labels, or their ``classes`` differ.
+        """
+        y_train, y_test = _targets("train", train), _targets("test", test)
+        names, others = (getattr(dataset, "classes", None) for dataset in (train, test))
+        if (names is None) != (others is None) or (names is not None and list(names) != list(others)):
+            shown = [None if classes is None else list(classes)[:10] for classes in (names, others)]
+            raise ValueError(f"train and test must have the same classes; got {shown[0]} and {shown[1]}.")
+        if names is None:
+            names = np.unique(np.concatenate([y_train, y_test]))
+            y_train, y_test = np.searchsorted(names, y_train), np.searchsorted(names, y_test)
+        return cls(train, y_train, test, y_test, tuple(map(str, names)), name)
+
+
+def _check_labels(split: str, X: Any, y: np.ndarray, n_classes: int) -> None:
+    if not isinstance(X, (str, os.PathLike)) and hasattr(X, "__len__") and len(X) != len(y):
+        raise ValueError(f"X_{split} holds {len(X)} images and y_{split} {len(y)} labels; they must be as many.")
+    if len(y) and not (np.min(y) >= 0 and np.max(y) < n_classes):
+        raise ValueError(f"y_{split} must be in 0 to {n_classes - 1}; it goes from {np.min(y)} to {np.max(y)}.")
+
+
+def _targets(argument: str, dataset: Any) -> np.ndarray:
+    for attribute in ("targets", "labels"):
+        if hasattr(dataset, attribute):
+            return np.asarray(getattr(dataset, attribute), dtype=np.int64)
+    try:
+        return np.array([int(dataset[row][1]) for row in range(len(dataset))], dtype=np.int64)
+    except (TypeError, IndexError, KeyError) as error:
+        raise ValueError(
+            f"{argument} must have targets, or items (image, label) with an integer label; got a "
+            f"{type(dataset).__name__}."
+        ) from error
+
+
+def featurize_images(
+    images: LabelledImages, featurizer: Any, X_aux: Any = None, *, features: str = "moco"
+) -> LabelledFeatures:
+    """Features of all images under one featurizer.
+
+    Parameters
+    ----------
+    images : LabelledImages
+    featurizer : MocoFeaturizer, or another transformer of images
+        Fitted on the training images, on the test images where there are none. `MocoFeaturizer` learns nothing.
+    X_aux : images, optional
+        Auxiliary ones.
+    features : str, default="moco"
+        What to call them in tables.
+
+    Returns
+    -------
+    LabelledFeatures
+        With no rows for a split that is None.
+
+    Raises
+    ------
+    ValueError
+        If an image cannot be read (naming it).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skcnf import MocoFeaturizer
+    >>> from skcnf.datasets import LabelledImages, featurize_images
+    >>> X = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
+    >>> images = LabelledImages(X, np.array([0, 0, 1, 1]), X[:2], np.array([0, 1]), ("cat", "dog"), "pets")
+    >>> featurize_images(images, MocoFeaturizer()).X_train.shape
+    (4, 128)
+    """
+    featurizer.fit(images.X_test if images.X_train is None else images.X_train)
+    parts = (images.X_train, images.X_test, X_aux)
+    return _assemble(images, features, *(None if part is None else featurizer.transform(part) for part in parts))
+
+
+def flatten_images(
+    images: LabelledImages, X_aux: Any = None, size: int = 32, *, n_jobs: int | None = None, verbose: bool = False
+) -> LabelledFeatures:
+    """Raw pixels as features: float32 in [0, 1], of shape (n, 3 * size * size), a pixel's three channels side by side.
+
+    Parameters
+    ----------
+    images : LabelledImages
+    X_aux : images, optional
+        Auxiliary ones.
+    size : int, default=32
+        The short side is resized to this many pixels, with antialiasing, and the rest is cropped off evenly.
+    n_jobs : int, optional
+        Processes that decode files; -1 takes all cores.
+    verbose : bool, default=False
+        A progress bar where standard error is a terminal.
+
+    Returns
+    -------
+    LabelledFeatures
+        With ``features="pixels"``, and no rows for a split that is None.
+
+    Raises
+    ------
+    ValueError
+        If ``size`` is not a positive integer, or an image cannot be read (naming it).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skcnf.datasets import LabelledImages, flatten_images
+    >>> X = np.full((4, 64, 48, 3), 255, dtype=np.uint8)
+    >>> white = LabelledImages(X, np.zeros(4, int), X[:2], np.zeros(2, int), ("white",), "walls")
+    >>> pixels = flatten_images(white, size=8).X_test
+    >>> pixels.shape, float(pixels.min())
+    ((2, 192), 1.0)
+    """
+    if not isinstance(size, Integral) or size < 1:
+        raise ValueError(f"size must be a positive integer; got {size!r}.")
+
+    def flatten(part: Any) -> np.ndarray | None:
+        if part is None:
+            return None
+        pixels = load_images(part, size, n_jobs=n_jobs, verbose=verbose)
+        return np.divide(pixels.reshape(len(pixels), -1), 255, dtype=np.float32)
+
+    return _assemble(images, "pixels", *(flatten(part) for part in (images.X_train, images.X_test, X_aux)))
+
+
+def _assemble(
+    images: LabelledImages, features: str, X_train: np.ndarray | None, X_test: np.ndarray | None, X_aux: Any
+) -> LabelledFeatures:
+    width = (X_test if X_train is None else X_train).shape[1]
+    no_rows, no_labels = np.empty((0, width), np.float32), np.empty(0, np.int64)
+    return LabelledFeatures(
+        no_rows if X_train is None else X_train,
+        no_labels if images.y_train is None else images.y_train,
+        no_rows if X_test is None else X_test,
+        no_labels if images.y_test is None else images.y_test,
+        X_aux,
+        images.class_names,
+        images.name,
+        features,
+    )

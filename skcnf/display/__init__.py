@@ -1,0 +1,21 @@
+"""Figures, as scikit-learn's displays: computed by ``from_...``, drawn by ``plot``, kept as ``ax_`` and ``figure_``.
+
+No display touches pyplot: the figures are `matplotlib.figure.Figure`, to save with ``display.figure_.savefig(path)``.
+"""
+
+from skcnf.display._benchmark import BenchmarkDisplay
+from skcnf.display._confusion import ConfusionDisplay
+from skcnf.display._correlation import FeatureCorrelationDisplay
+from skcnf.display._difference import DifferenceDensityDisplay
+from skcnf.display._histogram import ScoreHistogramDisplay, ScorePanelsDisplay
+from skcnf.display._images import RankedImagesDisplay
+
+__all__ = [
+    "BenchmarkDisplay",
+    "ConfusionDisplay",
+    "DifferenceDensityDisplay",
+    "FeatureCorrelationDisplay",
+    "RankedImagesDisplay",
+    "ScoreHistogramDisplay",
+    "ScorePanelsDisplay",
+]

@@ -1,0 +1,169 @@
+"""Runs the fits of a protocol: one joblib task each, rows of results as they come, failures on record."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+from sklearn.base import BaseEstimator, clone
+from sklearn.utils.validation import has_fit_parameter
+from tqdm import tqdm
+
+from skcnf.evaluation._metrics import METRICS, evaluate_scores
+from skcnf.evaluation._results import ResultLog
+
+__all__ = ["Problem", "run_protocol"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Rows to fit on, and inliers and anomalies to judge by.
+
+    The arrays are shared by all problems of a protocol, so that joblib sends each of them once.
+
+    Parameters
+    ----------
+    inlier_class : str
+        What is normal.
+    X_train : ndarray of shape (n, d)
+    train_rows : ndarray of int or None
+        The rows of ``X_train`` to fit on; None for all.
+    X_aux : ndarray of shape (m, d) or None
+    X_test : ndarray of shape (t, d)
+    judged : mapping of str to ndarray of shape (t,)
+        For each kind of anomalies: +1 marks inliers, -1 these anomalies, 0 rows that have no part.
+    """
+
+    inlier_class: str
+    X_train: np.ndarray
+    train_rows: np.ndarray | None
+    X_aux: np.ndarray | None
+    X_test: np.ndarray
+    judged: Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class _Task:
+    key: dict[str, Any]
+    estimator: BaseEstimator
+    problem: Problem
+    is_first_problem: bool
+
+    def keys(self) -> list[dict[str, Any]]:
+        """A key for every row that the task yields."""
+        return [{**self.key, "anomalies": anomalies} for anomalies in self.problem.judged]
+
+
+def run_protocol(
+    header: Mapping[str, str],
+    fingerprint: str,
+    problems: Sequence[Problem],
+    detectors: Mapping[str, BaseEstimator],
+    *,
+    seeds: Iterable[int],
+    n_jobs: int | None,
+    log: ResultLog,
+    verbose: bool,
+) -> pd.DataFrame:
+    """Fit every detector to every problem with every seed, but for rows that ``log`` holds; the rows asked for.
+
+    ``header`` names the ``dataset``, ``protocol`` and ``features``; ``fingerprint`` is a digest of the data. A task
+    that fails gives rows without numbers and with its error; the others go on, and a later run tries it again.
+    """
+    tasks = list(make_tasks(header, fingerprint, problems, detectors, seeds))
+    missing = sorted((task for task in tasks if not all(key in log for key in task.keys())), key=turn)
+    parallel = Parallel(n_jobs=n_jobs, return_as="generator_unordered")
+    results = parallel(delayed(_run)(task.key, task.estimator, *vars(task.problem).values()) for task in missing)
+    hidden = None if verbose else True
+    bar = tqdm(results, total=len(missing), desc=header["protocol"], unit="fit", leave=False, disable=hidden)
+    with warnings.catch_warnings():
+        # joblib's process pool replaces workers that have grown; no task is lost
+        warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
+        for rows in bar:
+            log.extend(rows)
+    return log.table([key for task in tasks for key in task.keys()])
+
+
+def make_tasks(
+    header: Mapping[str, str],
+    fingerprint: str,
+    problems: Sequence[Problem],
+    detectors: Mapping[str, BaseEstimator],
+    seeds: Iterable[int],
+) -> Iterator[_Task]:
+    """Seed by seed, problem by problem, detector by detector."""
+    for seed in seeds:
+        for problem in problems:
+            for name, detector in detectors.items():
+                config = hashlib.sha256(f"{_signature(detector)}{fingerprint}".encode()).hexdigest()[:8]
+                estimator = clone(detector)
+                if "random_state" in estimator.get_params():
+                    estimator.set_params(random_state=seed)
+                key = {
+                    **header,
+                    "detector": name,
+                    "config": config,
+                    "inlier_class": problem.inlier_class,
+                    "seed": seed,
+                    "engine": "single",
+                }
+                yield _Task(key, estimator, problem, problem is problems[0])
+
+
+def turn(task: _Task) -> tuple[int, int]:
+    """When to start a task: a fit that others will find cached first, those others last, so that it is done once."""
+    shares = getattr(task.estimator, "memory", None) is not None
+    return task.key["seed"], 1 if not shares else 0 if task.is_first_problem else 2
+
+
+def _signature(detector: BaseEstimator) -> str:
+    """What decides a detector's results: its class and parameters, but not where it computes and caches."""
+    params = detector.get_params(deep=False)
+    decisive = {name: value for name, value in params.items() if name not in ("device", "memory", "verbose")}
+    return repr((type(detector).__name__, decisive))
+
+
+def _fit(estimator: BaseEstimator, X: np.ndarray, X_aux: np.ndarray | None) -> None:
+    """Fit any outlier detector, with auxiliary rows where it takes them."""
+    if has_fit_parameter(estimator, "X_aux") or getattr(estimator, "transform_input", None):
+        estimator.fit(X, X_aux=X_aux)
+    else:
+        estimator.fit(X)
+
+
+def _run(
+    key: dict[str, Any],
+    estimator: BaseEstimator,
+    inlier_class: str,
+    X_train: np.ndarray,
+    train_rows: np.ndarray | None,
+    X_aux: np.ndarray | None,
+    X_test: np.ndarray,
+    judged: Mapping[str, np.ndarray],
+) -> list[dict[str, Any]]:
+    estimator = clone(estimator)
+    row = {**key, "fit_seconds": math.nan, "score_seconds": math.nan, "n_epochs": math.nan, "error": ""}
+    try:
+        start = time.perf_counter()
+        _fit(estimator, X_train if train_rows is None else X_train[train_rows], X_aux)
+        row["fit_seconds"] = time.perf_counter() - start
+        row["n_epochs"] = float(getattr(estimator, "n_epochs_", math.nan))
+        start = time.perf_counter()
+        scores = np.asarray(estimator.score_samples(X_test))
+        row["score_seconds"] = time.perf_counter() - start
+        return [{**row, "anomalies": name, **_metrics(y, scores)} for name, y in judged.items()]
+    except Exception as error:  # whatever a detector raises: on record, and the others go on
+        row["error"] = " ".join(f"{type(error).__name__}: {error}".split())
+        return [{**row, "anomalies": name, **dict.fromkeys(METRICS, math.nan)} for name in judged]
+
+
+def _metrics(y: np.ndarray, scores: np.ndarray) -> dict[str, float]:
+    return evaluate_scores(y[y != 0], scores[y != 0])

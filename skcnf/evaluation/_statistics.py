@@ -1,0 +1,112 @@
+"""Which differences between detectors are real: paired comparisons over inlier classes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from skcnf.evaluation._tables import align
+
+__all__ = ["compare_detectors", "format_comparison", "holm"]
+
+
+def compare_detectors(
+    results: pd.DataFrame,
+    reference: str = "CF",
+    *,
+    metric: str = "auroc",
+    confidence_level: float = 0.95,
+    n_resamples: int = 9999,
+    random_state: int = 0,
+) -> pd.DataFrame:
+    """Compare ``reference`` to every other detector of a tidy table, class by class.
+
+    A pair is an inlier class, each side averaged over its seeds: classes are what a claim should generalise over, and
+    seeds of one class are no independent evidence.
+
+    Parameters
+    ----------
+    results : DataFrame
+        Of `one_vs_rest`; rows of one data set and one kind of anomalies.
+    reference : str, default="CF"
+    metric : str, default="auroc"
+    confidence_level : float, default=0.95
+    n_resamples : int, default=9999
+        Of the bootstrap.
+    random_state : int, default=0
+        Draws the resamples.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by detector: ``difference`` (mean of reference less detector, in points of per cent), ``low`` and
+        ``high`` (its bootstrap confidence interval, bias-corrected and accelerated), ``wins`` (classes where the
+        reference is ahead), ``n_classes``, ``p`` (two-sided Wilcoxon signed-rank test) and ``p_holm`` (the same after
+        Holm's correction for the number of detectors). Interval and p are NaN for fewer than 2 classes.
+
+    Raises
+    ------
+    ValueError
+        If ``reference`` is no detector of the table.
+    """
+    wide = results.pivot_table(index="inlier_class", columns="detector", values=metric, sort=False) * 100
+    if reference not in wide:
+        raise ValueError(f"reference={reference!r} is no detector of the results; choose from {list(wide)}.")
+    rows = {}
+    for name in wide.columns.drop(reference):
+        differences = (wide[reference] - wide[name]).dropna().to_numpy()
+        low, high = _interval(differences, confidence_level, n_resamples, random_state)
+        rows[name] = {
+            "difference": differences.mean(),
+            "low": low,
+            "high": high,
+            "wins": int((differences > 0).sum()),
+            "n_classes": len(differences),
+            "p": float(stats.wilcoxon(differences).pvalue) if len(differences) > 1 and differences.any() else np.nan,
+        }
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    table["p_holm"] = holm(table["p"].to_numpy())
+    return table
+
+
+def _interval(differences: np.ndarray, confidence_level: float, n_resamples: int, seed: int) -> tuple[float, float]:
+    if len(differences) < 2 or np.ptp(differences) == 0:
+        return np.nan, np.nan
+    result = stats.bootstrap(
+        (differences,),
+        np.mean,
+        confidence_level=confidence_level,
+        n_resamples=n_resamples,
+        method="BCa",
+        rng=np.random.default_rng(seed),
+    )
+    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """Holm's step-down correction of p-values; NaN stay NaN and do not count.
+
+    References
+    ----------
+    Holm, "A Simple Sequentially Rejective Multiple Test Procedure", Scandinavian Journal of Statistics, 1979.
+    """
+    p = np.asarray(p, dtype=float)
+    corrected = np.full(len(p), np.nan)
+    tested = np.flatnonzero(~np.isnan(p))
+    order = tested[np.argsort(p[tested], kind="stable")]
+    factors = np.arange(len(order), 0, -1)
+    corrected[order] = np.minimum(1, np.maximum.accumulate(p[order] * factors))
+    return corrected
+
+
+def format_comparison(comparison: pd.DataFrame, reference: str = "CF") -> str:
+    """The table of `compare_detectors` as text."""
+    lines = [[f"{reference} less", "difference", "95 % interval", "wins", "p (Wilcoxon)", "p (Holm)", ""]]
+    for name, row in comparison.iterrows():
+        real = "" if np.isnan(row["low"]) else "excludes 0" if row["low"] > 0 or row["high"] < 0 else "includes 0"
+        interval = "-" if np.isnan(row["low"]) else f"{row['low']:+.2f} to {row['high']:+.2f}"
+        p_values = ["-" if np.isnan(row[p]) else f"{row[p]:.3f}" for p in ("p", "p_holm")]
+        wins = f"{row['wins']:.0f} of {row['n_classes']:.0f}"
+        lines.append([str(name), f"{row['difference']:+.2f}", interval, wins, *p_values, real])
+    return align(lines)
