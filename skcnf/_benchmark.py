@@ -136,7 +136,7 @@ def _classes(args: argparse.Namespace) -> list[str] | None:
 
 def _footer(results: pd.DataFrame, args: argparse.Namespace, start: float) -> list[str]:
     failed = int((results["error"].fillna("") != "").sum())
-    fits = results.drop_duplicates(["detector", "features", "dataset", "inlier_class", "seed"])
+    fits = results.drop_duplicates(["detector", "config", "features", "dataset", "inlier_class", "seed"])
     seconds = fits[["fit_seconds", "score_seconds"]].sum().sum()
     counts = f"{len(fits)} fits, seeds 0 to {args.seeds - 1}; {seconds:.0f} s of fitting and scoring, "
     counts += f"{time.perf_counter() - start:.0f} s for what was still to do"

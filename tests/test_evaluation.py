@@ -112,6 +112,13 @@ def test_a_finished_table_is_not_computed_again_and_a_lost_row_alone_is(data, tm
     assert set(map(tuple, once_more[columns].values)) == set(map(tuple, first[columns].values))
 
 
+def test_an_empty_table_has_numbers_for_columns_too(data):
+    table = one_vs_rest({}, data)
+    assert tuple(table.columns) == COLUMNS
+    assert len(table) == 0
+    assert table["auroc"].dtype == np.float64
+
+
 def test_other_parameters_or_data_are_other_results(data, tmp_path):
     file = tmp_path / "results.csv"
     one_vs_rest(_spy(), data, output=file)

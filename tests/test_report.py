@@ -113,6 +113,13 @@ def test_a_mean_over_classes_that_are_not_all_there_is_left_out():
     assert table.mean.loc["CF", "car"] == pytest.approx(51.05)
 
 
+def test_columns_without_a_value_are_left_out_of_an_ablation():
+    results = _results(["CF"])
+    table = lay_out(ABLATIONS["warmup"], results[results["inlier_class"] == "car"])
+    assert table.mean.columns.tolist() == ["car"]
+    assert table.paper.shape == table.std.shape == (1, 1)
+
+
 def test_table_2_is_the_confusion_matrix():
     pairs = [
         _results(["CF"], anomalies=other).query(f"inlier_class != '{other}'").assign(auroc=0.8 + number / 100)

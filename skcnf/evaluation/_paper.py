@@ -95,8 +95,8 @@ def _against_others(detectors: tuple[str, ...], features: str = "moco") -> Study
 def _by_features(dataset: str, detectors: tuple[str, ...]) -> tuple[Study, ...]:
     pixels = tuple(name for name in detectors if name != "MCD")  # as in the paper
     return (
-        _one_vs_rest(dataset, pixels, features="pixels"),
-        *(_one_vs_rest(dataset, (*detectors, "CF"), features=features) for features in ("moco-raw", "moco")),
+        *(_one_vs_rest(dataset, (*detectors, "CF"), features=features) for features in ("moco", "moco-raw")),
+        _one_vs_rest(dataset, pixels, features="pixels"),  # last: it takes longest
     )
 
 
@@ -295,6 +295,8 @@ def lay_out(layout: Layout, results: pd.DataFrame, notes: Iterable[str] = ()) ->
     by_row = by_seed.groupby(level="row")
     mean, std = (frame.reindex(index=rows, columns=columns) for frame in (by_row.mean(), by_row.std()))
     paper, paper_std = (_quoted(layout.number, name, mean) for name in ("mean", "std"))
+    filled = mean.notna().any() | paper.notna().any()
+    mean, std, paper, paper_std = (frame.loc[:, filled] for frame in (mean, std, paper, paper_std))
     return ReportTable(layout.caption, mean, std, paper, paper_std, layout.best, list(notes))
 
 

@@ -57,7 +57,8 @@ class ResultLog:
 
     def table(self, keys: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         """The rows of these ``keys``, in their order; a column each of `COLUMNS`."""
-        return pd.DataFrame([self._rows[_key(key)] for key in keys], columns=list(COLUMNS))
+        table = pd.DataFrame([self._rows[_key(key)] for key in keys], columns=list(COLUMNS))
+        return table.astype(dict.fromkeys(_NUMBERS, float))  # an empty one too
 
     def _rewrite(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)

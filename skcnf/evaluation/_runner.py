@@ -127,9 +127,8 @@ def run_layout(
                 notes.append(_not_at_hand(study, error))
                 continue
             names = [name for name in study.detectors if wanted is None or name in wanted]
-            for part, part_seeds in _by_determinism(make_detectors(names, device, memory), seeds):
-                results = protocol(part, seeds=part_seeds, **options)
-                frames.append(columns(results))
+            parts = _by_determinism(make_detectors(names, device, memory), seeds)
+            frames += [columns(protocol(part, seeds=part_seeds, **options)) for part, part_seeds in parts if part]
     table = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[*COLUMNS, *_EXTRA])
     return lay_out(layout, table, dict.fromkeys([*notes, *_failures(table)])), table
 
