@@ -13,9 +13,10 @@ from typing import Any
 import torch
 from FrEIA.modules import AllInOneBlock
 from torch import Tensor, nn
-from torch.nn.functional import logsigmoid
+from torch.nn.functional import logsigmoid, softplus
 
 from skcnf._runtime import seeded
+from skcnf.coupling import AffineCoupling, Permutation
 from skcnf.objectives import LOG_2PI, negative_log_likelihood
 
 __all__ = ["LogisticMixtureFlow", "RealNVP"]
@@ -77,6 +78,8 @@ class RealNVP(nn.Module):
                 )
                 for _ in range(n_blocks)
             )
+        self._permutation_key: list[Any] = []
+        self._permutation_list: list[Permutation] = []
 
     @property
     def n_features(self) -> int:
@@ -96,11 +99,31 @@ class RealNVP(nn.Module):
         log_det : Tensor of shape (n,)
             log |det dz/dx|, in nats.
         """
-        log_det = x.new_zeros(len(x))
-        for block in self.blocks:
-            (x,), block_log_det = block((x,))
+        scales = [0.1 * softplus(block.global_scale, beta=0.5) for block in self.blocks]
+        log_det = torch.cat(scales).log().sum().expand(len(x))
+        for block, scale, permutation in zip(self.blocks, scales, self._permutations(), strict=True):
+            first, _, second = block.subnet
+            x, block_log_det = AffineCoupling.apply(
+                x,
+                first.weight,
+                first.bias,
+                second.weight,
+                second.bias,
+                scale,
+                block.global_offset,
+                block.clamp,
+                permutation,
+            )
             log_det = log_det + block_log_det
         return x, log_det
+
+    def _permutations(self) -> list[Permutation]:
+        """Those of the blocks, found anew when weights have been loaded, moved or cast."""
+        matrices = [block.w_perm for block in self.blocks]
+        key = [(matrix.data_ptr(), matrix._version, matrix.dtype, matrix.device) for matrix in matrices]
+        if self._permutation_key != key:
+            self._permutation_key, self._permutation_list = key, [Permutation(matrix.detach()) for matrix in matrices]
+        return self._permutation_list
 
     def inverse(self, z: Tensor) -> Tensor:
         """The rows (n, d) whose latent points are ``z`` (n, d)."""

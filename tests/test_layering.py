@@ -20,9 +20,20 @@ FLOORS = [
     {"features", "pretraining"},
     {"training", "_images", "_validation", "checkpoints"},
     {"flows", "moco", "encoders", "augment", "_archives", "_distributed"},
-    {"objectives", "_runtime", "_files"},
+    {"objectives", "coupling", "_runtime", "_files"},
 ]
-TORCH_ONLY = {"objectives", "flows", "moco", "training", "_runtime", "encoders", "augment", "_images", "pretraining"}
+TORCH_ONLY = {
+    "objectives",
+    "coupling",
+    "flows",
+    "moco",
+    "training",
+    "_runtime",
+    "encoders",
+    "augment",
+    "_images",
+    "pretraining",
+}
 
 
 def _imported(path):

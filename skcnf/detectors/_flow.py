@@ -27,7 +27,7 @@ from skcnf.training import Epoch, FlowData, FlowTrainer, TrainingResult
 __all__ = ["BaseFlowDetector", "FlowDetector", "FlowRatioDetector"]
 
 _MAX_AUX_VALIDATION_ROWS = 2000
-_SCORING_BATCH = 8192
+_SCORING_BATCH = 1024  # a tile whose arrays stay in cache
 _ModuleT = TypeVar("_ModuleT", bound=nn.Module)
 
 
@@ -192,7 +192,9 @@ class BaseFlowDetector(BaseOutlierDetector):
 
     def _log_density(self, flow: RealNVP, X: np.ndarray) -> np.ndarray:
         """Exact log-density (n,) in nats in the space of X, in float64."""
-        log_prob = evaluate(flow.log_prob, (X - self.location_) / self.scale_, flow)
+        parameter = next(flow.parameters())
+        location, scale = (torch.as_tensor(values).to(parameter) for values in (self.location_, self.scale_))
+        log_prob = evaluate(lambda rows: flow.log_prob((rows - location) / scale), X, flow)
         return log_prob - np.log(self.scale_).sum()
 
     def sample(self, n_samples: int = 1, random_state: Any = None) -> np.ndarray:
@@ -223,7 +225,7 @@ def feature_scale(X: np.ndarray) -> np.ndarray:
 def evaluate(
     function: Callable[[Tensor], Tensor], rows: np.ndarray, module: nn.Module, batch_size: int = _SCORING_BATCH
 ) -> np.ndarray:
-    """``function`` of standardised rows, batch by batch, in the type and on the device of ``module``."""
+    """``function`` of rows, batch by batch, in the type and on the device of ``module``."""
     parameter = next(module.parameters())
     out = np.empty(len(rows))
     with torch.no_grad():
