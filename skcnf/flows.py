@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from FrEIA.modules import AllInOneBlock
 from torch import Tensor, nn
-from torch.nn.functional import logsigmoid, softplus
+from torch.nn.functional import logsigmoid
 
+from skcnf import coupling
 from skcnf._runtime import seeded
-from skcnf.coupling import AffineCoupling, Permutation
 from skcnf.objectives import LOG_2PI, negative_log_likelihood
 
 __all__ = ["LogisticMixtureFlow", "RealNVP"]
@@ -79,7 +79,7 @@ class RealNVP(nn.Module):
                 for _ in range(n_blocks)
             )
         self._permutation_key: list[Any] = []
-        self._permutation_list: list[Permutation] = []
+        self._permutation_list: list[coupling.Permutation] = []
 
     @property
     def n_features(self) -> int:
@@ -99,37 +99,39 @@ class RealNVP(nn.Module):
         log_det : Tensor of shape (n,)
             log |det dz/dx|, in nats.
         """
-        scales = [0.1 * softplus(block.global_scale, beta=0.5) for block in self.blocks]
-        log_det = torch.cat(scales).log().sum().expand(len(x))
-        for block, scale, permutation in zip(self.blocks, scales, self._permutations(), strict=True):
-            first, _, second = block.subnet
-            x, block_log_det = AffineCoupling.apply(
-                x,
-                first.weight,
-                first.bias,
-                second.weight,
-                second.bias,
-                scale,
-                block.global_offset,
-                block.clamp,
-                permutation,
-            )
-            log_det = log_det + block_log_det
-        return x, log_det
+        if self._needs_graph(x):
+            log_det = x.new_zeros(len(x))
+            for block in self.blocks:
+                (x,), block_log_det = block((x,))
+                log_det = log_det + block_log_det
+            return x, log_det
+        columns = x.detach().mT.contiguous().unsqueeze(0)
+        z, log_det = coupling.latent(columns, *self._weights(), coupling.Workspace(x))
+        return z.squeeze(0).mT, log_det.squeeze(0)
 
-    def _permutations(self) -> list[Permutation]:
+    def inverse(self, z: Tensor) -> Tensor:
+        """The rows (n, d) whose latent points are ``z`` (n, d)."""
+        if self._needs_graph(z):
+            for block in reversed(self.blocks):
+                (z,), _ = block((z,), rev=True)
+            return z
+        columns = z.detach().mT.contiguous().unsqueeze(0)
+        return coupling.inverse(columns, *self._weights(), coupling.Workspace(z)).squeeze(0).mT.contiguous()
+
+    def _needs_graph(self, x: Tensor) -> bool:
+        return torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in self.parameters()))
+
+    def _weights(self) -> tuple[list[coupling.Block], list[coupling.Permutation], float]:
+        return coupling.blocks_of(self.blocks), self._permutations(), self.arguments["affine_clamp"]
+
+    def _permutations(self) -> list[coupling.Permutation]:
         """Those of the blocks, found anew when weights have been loaded, moved or cast."""
         matrices = [block.w_perm for block in self.blocks]
         key = [(matrix.data_ptr(), matrix._version, matrix.dtype, matrix.device) for matrix in matrices]
         if self._permutation_key != key:
-            self._permutation_key, self._permutation_list = key, [Permutation(matrix.detach()) for matrix in matrices]
+            self._permutation_list = [coupling.Permutation(matrix.detach().unsqueeze(0)) for matrix in matrices]
+            self._permutation_key = key
         return self._permutation_list
-
-    def inverse(self, z: Tensor) -> Tensor:
-        """The rows (n, d) whose latent points are ``z`` (n, d)."""
-        for block in reversed(self.blocks):
-            (z,), _ = block((z,), rev=True)
-        return z
 
     def nll(self, x: Tensor) -> Tensor:
         """The paper's negative log-likelihood (n,), in nats, without the constant: what the objectives take."""
