@@ -1,9 +1,9 @@
 """FrEIA's AllInOneBlock written out for rows, forward, backward and inverse: the same numbers, less work.
 
 FrEIA permutes features by a dense product and leaves the backward pass to autograd, which keeps and visits about a
-dozen arrays a block. Here permutations are indexing, arrays live in a workspace that every step uses again, and auxiliary
-rows beyond the clamp, whose gradient is zero, have no part in the backward pass. FrEIA's block stays the definition; the
-tests hold values and gradients against it.
+dozen arrays a block. Here permutations are indexing, steps of training write to the same arrays again and again, and
+auxiliary rows beyond the clamp, whose gradient is zero, have no part in the backward pass. FrEIA's block stays the
+definition; the tests hold values and gradients against it.
 
 Arrays are (F, d, n): F flows of one architecture side by side, d features, n rows. With the rows last, halves and
 permutations of features are whole runs of memory.
@@ -21,11 +21,14 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import softplus
 
-__all__ = ["Block", "FlatFlows", "Permutation", "Workspace", "blocks_of", "inverse", "latent"]
+__all__ = ["Arrays", "Block", "FlatFlows", "Permutation", "blocks_of", "inverse", "latent"]
 
 _OUTPUT_SCALE = 0.1  # FrEIA scales the subnetwork's output and the global scale by it
 _SOFTPLUS_BETA = 0.5  # of the global scale
-_WORTH_SKIPPING = 0.9  # above this share of rows with a gradient, picking them costs more than it saves
+_WORTH_PICKING = 0.9  # above this share of rows with a gradient, picking them costs more than it saves
+_RUN = 32  # rows
+
+_threshold_backward = torch.ops.aten.threshold_backward.grad_input
 
 
 class Permutation:
@@ -67,42 +70,18 @@ class Block:
     Parameters
     ----------
     weight_1, weight_2 : Tensor of shape (F, hidden, kept), (F, 2 * (d - kept), hidden)
+        Of the subnetwork. The first ``kept`` features pass unchanged.
     bias_1, bias_2 : Tensor of shape (F, hidden, 1), (F, 2 * (d - kept), 1)
-    global_scale, offset : Tensor of shape (F, d, 1)
-        The scale before FrEIA's softplus.
+    scale, offset : Tensor of shape (F, d, 1)
+        FrEIA's global ones, the scale before its softplus.
     """
 
     weight_1: Tensor
     bias_1: Tensor
     weight_2: Tensor
     bias_2: Tensor
-    global_scale: Tensor
+    scale: Tensor
     offset: Tensor
-
-    @property
-    def kept(self) -> int:
-        """The features that pass unchanged: the first ones."""
-        return self.weight_1.shape[2]
-
-    @property
-    def scale(self) -> Tensor:
-        """What the outputs are multiplied by, (F, d, 1)."""
-        return _OUTPUT_SCALE * softplus(self.global_scale, beta=_SOFTPLUS_BETA)
-
-
-class Workspace:
-    """Arrays by name, allocated once and used again for any shape that fits."""
-
-    def __init__(self, like: Tensor) -> None:
-        self._like = like.detach()
-        self._buffers: dict[str, Tensor] = {}
-
-    def __call__(self, name: str, *shape: int) -> Tensor:
-        """The contiguous array of that name, its contents left from before."""
-        size = math.prod(shape)
-        if name not in self._buffers or self._buffers[name].numel() < size:
-            self._buffers[name] = self._like.new_empty(size)
-        return self._buffers[name][:size].view(shape)
 
 
 def _parameters(block: nn.Module) -> list[nn.Parameter]:
@@ -112,10 +91,9 @@ def _parameters(block: nn.Module) -> list[nn.Parameter]:
 
 
 def _shaped(parameters: Sequence[Tensor], n_flows: int) -> Block:
-    weight_1, bias_1, weight_2, bias_2, global_scale, offset = parameters
-    columns = (values.reshape(n_flows, -1, 1) for values in (bias_1, bias_2, global_scale, offset))
-    bias_1, bias_2, global_scale, offset = columns
-    return Block(weight_1, bias_1, weight_2, bias_2, global_scale, offset)
+    weight_1, bias_1, weight_2, bias_2, scale, offset = parameters
+    bias_1, bias_2, scale, offset = (values.reshape(n_flows, -1, 1) for values in (bias_1, bias_2, scale, offset))
+    return Block(weight_1, bias_1, weight_2, bias_2, scale, offset)
 
 
 def blocks_of(blocks: Sequence[nn.Module]) -> list[Block]:
@@ -123,60 +101,107 @@ def blocks_of(blocks: Sequence[nn.Module]) -> list[Block]:
     return [_shaped([parameter.detach().unsqueeze(0) for parameter in _parameters(block)], 1) for block in blocks]
 
 
-def latent(
-    x: Tensor,
-    blocks: Sequence[Block],
-    permutations: Sequence[Permutation],
-    clamp: float,
-    workspace: Workspace,
-    *,
-    keep: bool = False,
-) -> tuple[Tensor, Tensor]:
-    """Latent points (F, d, n) and log-determinants (F, n), in nats, of x (F, d, n); no gradient.
+def _scales(blocks: Sequence[Block]) -> Tensor:
+    """What each block multiplies its outputs by, (B, F, d, 1)."""
+    return _OUTPUT_SCALE * softplus(torch.stack([block.scale for block in blocks]), beta=_SOFTPLUS_BETA)
 
-    ``keep`` leaves in the workspace what the backward pass needs.
+
+class _Pool:
+    """Memory by name, allocated once and used again for any shape that fits."""
+
+    def __init__(self, like: Tensor) -> None:
+        self._like = like.detach()
+        self._buffers: dict[str, Tensor] = {}
+
+    def __call__(self, name: str, *shape: int) -> Tensor:
+        size = math.prod(shape)
+        if name not in self._buffers or self._buffers[name].numel() < size:
+            self._buffers[name] = self._like.new_empty(size)
+        return self._buffers[name][:size].view(shape)
+
+
+class Arrays:
+    """What a pass over n rows writes to, cut once into the views that it uses.
+
+    Parameters
+    ----------
+    blocks : sequence of Block
+    n_rows : int
+        n.
+    pool : callable, optional
+        From name and shape to an array; new memory if left out.
+    keep : bool
+        Whether each block has arrays of its own, for a backward pass; if not, neighbours take turns.
     """
-    n_flows, _, n_rows = x.shape
-    log_det = torch.cat([block.scale for block in blocks], 1).log().sum(1).repeat(1, n_rows)
-    for number, (block, permutation) in enumerate(zip(blocks, permutations, strict=True)):
-        tag = number if keep else number % 2
-        kept, n_changed = block.kept, x.shape[1] - block.kept
-        first, second = x.split([kept, n_changed], 1)
-        hidden = _hidden(block, first, workspace(f"hidden {tag}", n_flows, block.weight_1.shape[1], n_rows))
-        log_scale, shift = _subnet_out(block, hidden, workspace).split(n_changed, 1)
-        squashed = torch.tanh(log_scale, out=workspace(f"squashed {tag}", n_flows, n_changed, n_rows))
-        factor = torch.mul(squashed, clamp, out=workspace(f"factor {tag}", n_flows, n_changed, n_rows))
-        log_det += factor.sum(1)
-        coupled = workspace(f"coupled {tag}", n_flows, n_changed, n_rows)
-        torch.addcmul(shift, second, factor.exp_(), out=coupled)
-        moved, scale = workspace("moved", *x.shape), block.scale
-        torch.addcmul(block.offset[:, :kept], first, scale[:, :kept], out=moved[:, :kept])
-        torch.addcmul(block.offset[:, kept:], coupled, scale[:, kept:], out=moved[:, kept:])
-        x = permutation(moved, out=workspace(f"x {tag + 1 if keep else tag}", *x.shape))
-    return x, log_det
+
+    def __init__(self, blocks: Sequence[Block], n_rows: int, pool: _Pool | None = None, *, keep: bool = False) -> None:
+        self.pool, self.n_rows = pool or _Pool(blocks[0].weight_1), n_rows
+        self.n_flows, self.n_hidden, self.kept = blocks[0].weight_1.shape
+        self.n_features = blocks[0].scale.shape[1]
+        self.n_changed = self.n_features - self.kept
+        self.input = self("input", self.n_features)
+        self.by_block = [_BlockArrays(self, *(n, n) if keep else ("", n % 2)) for n in range(len(blocks))]
+
+    def __call__(self, name: str, n_features: int) -> Tensor:
+        return self.pool(name, self.n_flows, n_features, self.n_rows)
+
+    def halves(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """The features that pass unchanged and the others."""
+        return values[:, : self.kept], values[:, self.kept :]
 
 
-def _hidden(block: Block, first: Tensor, out: Tensor) -> Tensor:
-    return torch.baddbmm(block.bias_1, block.weight_1, first, out=out).relu_()
+class _BlockArrays:
+    def __init__(self, arrays: Arrays, tag: int | str, x_tag: int) -> None:
+        self.hidden = arrays(f"hidden {tag}", arrays.n_hidden)
+        self.out = arrays("out", 2 * arrays.n_changed)  # of the subnetwork
+        self.log_scale, self.shift = self.out[:, : arrays.n_changed], self.out[:, arrays.n_changed :]
+        self.squashed = arrays(f"squashed {tag}", arrays.n_changed)
+        self.factor = arrays(f"factor {tag}", arrays.n_changed)
+        self.coupled = arrays(f"coupled {tag}", arrays.n_features)
+        self.coupled_first, self.coupled_second = arrays.halves(self.coupled)
+        self.moved = arrays("moved", arrays.n_features)  # coupled, scaled and shifted
+        self.x = arrays(f"x {x_tag}", arrays.n_features)  # moved, permuted: the block's output
+        self.first, self.second = arrays.halves(self.x)
 
 
-def _subnet_out(block: Block, hidden: Tensor, workspace: Workspace) -> Tensor:
-    out = workspace("out", len(hidden), block.weight_2.shape[1], hidden.shape[2])
-    return torch.baddbmm(block.bias_2, block.weight_2, hidden, out=out).mul_(_OUTPUT_SCALE)
+def latent(
+    x: Tensor, blocks: Sequence[Block], permutations: Sequence[Permutation], clamp: float, arrays: Arrays
+) -> tuple[Tensor, Tensor]:
+    """Latent points (F, d, n) and log-determinants (F, n), in nats, of rows x (F, n, d); no gradient.
+
+    The former are one of ``arrays``.
+    """
+    scales = _scales(blocks)
+    log_det = scales.log().sum((0, 2)).repeat(1, arrays.n_rows)
+    first, second = arrays.halves(arrays.input.copy_(x.mT))
+    for block, permutation, scale, a in zip(blocks, permutations, scales, arrays.by_block, strict=True):
+        _subnet(block, first, a)
+        torch.tanh(a.log_scale, out=a.squashed)
+        torch.mul(a.squashed, clamp, out=a.factor)
+        log_det += a.factor.sum(1)
+        torch.addcmul(a.shift, second, a.factor.exp_(), out=a.coupled_second)
+        a.coupled_first.copy_(first)
+        torch.addcmul(block.offset, a.coupled, scale, out=a.moved)
+        permutation(a.moved, out=a.x)
+        first, second = a.first, a.second
+    return arrays.by_block[-1].x, log_det
+
+
+def _subnet(block: Block, first: Tensor, a: _BlockArrays) -> None:
+    torch.baddbmm(block.bias_1, block.weight_1, first, out=a.hidden).relu_()
+    torch.baddbmm(block.bias_2, block.weight_2, a.hidden, beta=_OUTPUT_SCALE, alpha=_OUTPUT_SCALE, out=a.out)
 
 
 def inverse(
-    z: Tensor, blocks: Sequence[Block], permutations: Sequence[Permutation], clamp: float, workspace: Workspace
+    z: Tensor, blocks: Sequence[Block], permutations: Sequence[Permutation], clamp: float, arrays: Arrays
 ) -> Tensor:
-    """The columns (F, d, n) whose latent points are z (F, d, n); no gradient."""
-    for number, (block, permutation) in enumerate(zip(reversed(blocks), reversed(permutations), strict=True)):
-        kept, n_changed = block.kept, z.shape[1] - block.kept
-        x = permutation.transposed(z, out=workspace(f"x {number % 2}", *z.shape))
-        x.sub_(block.offset).div_(block.scale)
-        hidden = _hidden(block, x[:, :kept], workspace("hidden", len(z), block.weight_1.shape[1], z.shape[2]))
-        log_scale, shift = _subnet_out(block, hidden, workspace).split(n_changed, 1)
-        x[:, kept:].sub_(shift).mul_(log_scale.tanh_().mul_(-clamp).exp_())
-        z = x
+    """Columns (F, d, n), one of ``arrays``, whose latent points are the rows z (F, n, d); no gradient."""
+    z = arrays.input.copy_(z.mT)
+    steps = zip(blocks, permutations, _scales(blocks), arrays.by_block, strict=True)
+    for block, permutation, scale, a in reversed(list(steps)):
+        z = permutation.transposed(z, out=a.x).sub_(block.offset).div_(scale)
+        _subnet(block, a.first, a)
+        a.second.sub_(a.shift).mul_(torch.tanh(a.log_scale, out=a.factor).mul_(-clamp).exp_())
     return z
 
 
@@ -188,147 +213,183 @@ class FlatFlows:
     Parameters
     ----------
     flows : sequence of F modules
-        With ``blocks`` of FrEIA, `Permutation` s from ``permutation_matrices``, and ``affine_clamp``.
+        With ``blocks``, a list of FrEIA's AllInOneBlocks.
+
+    Attributes
+    ----------
+    values : Parameter of shape (F, number of weights)
     """
 
     def __init__(self, flows: Sequence[Any]) -> None:
         parameters = [[p for block in flow.blocks for p in _parameters(block)] for flow in flows]
-        vectors = [nn.utils.parameters_to_vector(own) for own in parameters]
-        self.values = nn.Parameter(torch.stack(vectors).detach())
+        self.values = nn.Parameter(torch.stack([nn.utils.parameters_to_vector(own) for own in parameters]).detach())
         for own, vector in zip(parameters, self.values.data, strict=True):
             nn.utils.vector_to_parameters(vector, own)
         self.clamp = float(flows[0].blocks[0].clamp)
         matrices = zip(*([block.w_perm.detach() for block in flow.blocks] for flow in flows), strict=True)
         self.permutations = [Permutation(torch.stack(of_flows)) for of_flows in matrices]
-        self._shapes = [[p.shape for p in _parameters(block)] for block in flows[0].blocks]
         self._gradient = torch.empty_like(self.values.data)
-        self.blocks, self._gradients = self._views(self.values.data), self._views(self._gradient)
-        self.workspace = Workspace(self.values)
+        shapes = [parameter.shape for parameter in parameters[0]]
+        self.blocks, self._gradients = (_views(values, shapes) for values in (self.values.data, self._gradient))
+        self._pool = _Pool(self.values)
+        self._arrays: dict[int, Arrays] = {}
+        self._backwards: dict[tuple[int, int, int], _Backward] = {}
         self._n_forward = 0
-
-    def _views(self, values: Tensor) -> list[Block]:
-        shapes = [shape for block in self._shapes for shape in block]
-        parts = values.split([math.prod(shape) for shape in shapes], 1)
-        views = [part.view(len(values), *shape) for part, shape in zip(parts, shapes, strict=True)]
-        return [_shaped(views[start : start + 6], len(values)) for start in range(0, len(views), 6)]
 
     def nll(self, x: Tensor) -> Tensor:
         """The paper's negative log-likelihood (F, n), without constant, of rows x (F, n, d).
 
         Differentiable with respect to ``values``, once, and before the next call.
         """
-        return _NegativeLogLikelihood.apply(self.values, x.mT.contiguous(), self)
+        return _NegativeLogLikelihood.apply(self.values, x, self)
+
+    def _forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        n_rows = x.shape[1]
+        if n_rows not in self._arrays:
+            self._arrays[n_rows] = Arrays(self.blocks, n_rows, self._pool, keep=True)
+        self._n_forward += 1
+        return latent(x, self.blocks, self.permutations, self.clamp, self._arrays[n_rows])
+
+    def _backward(self, grad_nll: Tensor) -> Tensor:
+        n_rows = grad_nll.shape[1]
+        n_first, picked = _rows_with_gradient(grad_nll)
+        key = (n_rows, n_first, len(picked))
+        if key not in self._backwards:
+            self._backwards[key] = _Backward(self, self._arrays[n_rows], n_first, len(picked))
+        self._backwards[key](grad_nll, picked)
+        return self._gradient
+
+
+def _views(values: Tensor, shapes: Sequence[torch.Size]) -> list[Block]:
+    parts = values.split([math.prod(shape) for shape in shapes], 1)
+    views = [part.view(len(values), *shape) for part, shape in zip(parts, shapes, strict=True)]
+    return [_shaped(views[start : start + 6], len(values)) for start in range(0, len(views), 6)]
 
 
 class _NegativeLogLikelihood(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, x: Tensor, flows: FlatFlows) -> Tensor:
-        z, log_det = latent(x, flows.blocks, flows.permutations, flows.clamp, flows.workspace, keep=True)
-        flows._n_forward += 1
+        z, log_det = flows._forward(x)
         ctx.flows, ctx.n_forward = flows, flows._n_forward
-        ctx.save_for_backward(x, z)
         return 0.5 * z.square().sum(1) - log_det
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_nll: Tensor) -> tuple[Tensor, None, None]:
-        flows = ctx.flows
-        if ctx.n_forward != flows._n_forward:
+        if ctx.n_forward != ctx.flows._n_forward:
             raise RuntimeError("FlatFlows.nll was called again before the backward pass of its former value.")
-        _Backward(flows, *ctx.saved_tensors, grad_nll.contiguous()).run()
-        return flows._gradient, None, None
+        return ctx.flows._backward(grad_nll.contiguous()), None, None
+
+
+def _rows_with_gradient(grad_nll: Tensor) -> tuple[int, Tensor]:
+    """How many rows at the beginning to take, and the numbers of those to pick from the others.
+
+    All rows of several flows, which differ, and off the CPU, where to ask would be to wait.
+    """
+    n_rows = grad_nll.shape[1]
+    if len(grad_nll) == 1 and grad_nll.device.type == "cpu":
+        active = grad_nll[0] != 0
+        # whole runs of rows, so that steps share their arrays; a row without gradient may be among them
+        n_picked = -(-int(active.sum()) // _RUN) * _RUN
+        if n_picked <= _WORTH_PICKING * n_rows:
+            n_first = int(active.to(torch.uint8).cumprod(0).sum()) // _RUN * _RUN
+            order = active[n_first:].to(torch.uint8).argsort(descending=True, stable=True)
+            return n_first, n_first + order[: n_picked - n_first]
+    return n_rows, torch.empty(0, dtype=torch.long, device=grad_nll.device)
 
 
 class _Backward:
-    """The backward pass of `FlatFlows.nll`: fills the flows' gradient."""
+    """The backward pass of `FlatFlows.nll` for the first rows and some picked ones: fills the flows' gradient."""
 
-    def __init__(self, flows: FlatFlows, x: Tensor, z: Tensor, grad_nll: Tensor) -> None:
-        self.flows, self.workspace, self.x = flows, flows.workspace, x
-        self.shape = x.shape
-        self.active = _active_rows(grad_nll)
-        if self.active is not None:
-            n_first, rest = self.active
-            self.shape = torch.Size([1, x.shape[1], n_first + len(rest)])
-            z = self.picked("z", z)
-            grad_nll = torch.cat([grad_nll[:, :n_first], grad_nll[:, rest]], 1)
-        self.one = x.new_ones(())
-        self.grad_log_det = -grad_nll.unsqueeze(1)
-        self.grad = torch.mul(z, grad_nll.unsqueeze(1), out=self.array(f"grad {len(flows.blocks) % 2}", z.shape[1]))
+    def __init__(self, flows: FlatFlows, arrays: Arrays, n_first: int, n_picked: int) -> None:
+        self.flows, self.arrays, self.n_first = flows, arrays, n_first
+        self.n_rows = n_first + n_picked
+        self.product = self.own("product", arrays.n_features)
+        self.grad_out = self.own("grad out", 2 * arrays.n_changed)
+        self.grad_log_scale, self.grad_shift = self.grad_out.split(arrays.n_changed, 1)
+        self.grad_hidden = self.own("grad hidden", arrays.n_hidden)
+        self.slope = self.own("slope", arrays.n_changed)
+        self.grad = [self.own(f"grad {parity}", arrays.n_features) for parity in (0, 1)]
+        self.grad_scales = flows.values.new_empty(len(flows.blocks), arrays.n_flows, arrays.n_features, 1)
+        self.largest_slope = flows.values.new_full((), _OUTPUT_SCALE * flows.clamp)
+        self.z = _Picked(self, "x", arrays.by_block[-1].x)
+        inputs = [arrays.input, *(block.x for block in arrays.by_block)]
+        self.saved = [
+            {
+                "x": _Picked(self, "x", x),
+                **{name: _Picked(self, name, getattr(a, name)) for name in ("hidden", "squashed", "factor", "coupled")},
+            }
+            for x, a in zip(inputs, arrays.by_block, strict=False)
+        ]
 
-    def array(self, name: str, n_features: int) -> Tensor:
-        return self.workspace(name, len(self.x), n_features, self.shape[2])
+    def own(self, name: str, n_features: int) -> Tensor:
+        return self.flows._pool(name, self.arrays.n_flows, n_features, self.n_rows)
 
-    def saved(self, name: str, number: int, n_features: int) -> Tensor:
-        """What the forward pass left of block ``number``, for the rows that have a gradient."""
-        values = self.workspace(f"{name} {number}", len(self.x), n_features, self.x.shape[2])
-        return values if self.active is None else self.picked(name, values)
-
-    def picked(self, name: str, values: Tensor) -> Tensor:
-        n_first, rest = self.active
-        out = self.array(f"picked {name}", values.shape[1])
-        out[..., :n_first] = values[..., :n_first]
-        if len(rest):
-            torch.index_select(values, 2, rest, out=out[..., n_first:])
-        return out
-
-    def run(self) -> None:
+    def __call__(self, grad_nll: Tensor, picked: Tensor) -> None:
+        if self.n_rows < self.arrays.n_rows:
+            grad_nll = torch.cat([grad_nll[:, : self.n_first], grad_nll[:, picked]], 1)
+        grad_nll = grad_nll.unsqueeze(1)
+        grad_log_det = -grad_nll
         flows = self.flows
+        scales = _scales(flows.blocks)
+        grad = torch.mul(self.z(picked), grad_nll, out=self.grad[len(flows.blocks) % 2])
         for number in reversed(range(len(flows.blocks))):
-            self.block(number, flows.blocks[number], flows._gradients[number], flows.permutations[number])
+            saved = {name: values(picked) for name, values in self.saved[number].items()}
+            grad = flows.permutations[number].transposed(grad, out=self.grad[number % 2])
+            torch.sum(grad, 2, keepdim=True, out=flows._gradients[number].offset)
+            torch.mul(grad, saved.pop("coupled"), out=self.product)
+            torch.sum(self.product, 2, keepdim=True, out=self.grad_scales[number])
+            grad.mul_(scales[number])
+            self.coupling(number, grad, grad_log_det, **saved)
+        self.grad_scales += grad_log_det.sum(2, keepdim=True) / scales
+        for block, gradient, grad_scale in zip(flows.blocks, flows._gradients, self.grad_scales, strict=True):
+            torch.mul(grad_scale, torch.sigmoid(_SOFTPLUS_BETA * block.scale), out=gradient.scale).mul_(_OUTPUT_SCALE)
 
-    def block(self, number: int, block: Block, gradient: Block, permutation: Permutation) -> None:
-        """From the gradient at a block's output to that at its input, and to its weights'."""
-        clamp, kept, n_changed = self.flows.clamp, block.kept, self.shape[1] - block.kept
-        x = self.saved("x", number, self.shape[1]) if number else self.input()
-        squashed, factor, coupled = (self.saved(name, number, n_changed) for name in ("squashed", "factor", "coupled"))
-        grad = permutation.transposed(self.grad, out=self.array(f"grad {number % 2}", self.shape[1]))
+    def coupling(
+        self,
+        number: int,
+        grad: Tensor,
+        grad_log_det: Tensor,
+        x: Tensor,
+        hidden: Tensor,
+        squashed: Tensor,
+        factor: Tensor,
+    ) -> None:
+        """From ``grad`` at the output of x1, x2 -> x1, x2 exp(clamp tanh a) + b to that at its input, in place.
 
-        # y = scale * (kept rows, coupled rows) + offset
-        scale, product = block.scale, self.array("product", self.shape[1])
-        torch.sum(grad, 2, keepdim=True, out=gradient.offset)
-        torch.mul(grad[:, :kept], x[:, :kept], out=product[:, :kept])
-        torch.mul(grad[:, kept:], coupled, out=product[:, kept:])
-        grad_scale = product.sum(2, keepdim=True) + self.grad_log_det.sum(2, keepdim=True) / scale
-        grad_scale *= _OUTPUT_SCALE * torch.sigmoid(_SOFTPLUS_BETA * block.global_scale)
-        gradient.global_scale.copy_(grad_scale)
-        grad.mul_(scale)
-
-        # coupled = x exp(clamp tanh(0.1 a)) + 0.1 b for the subnetwork's output (a, b)
-        grad_out = self.array("grad out", 2 * n_changed)
-        grad_log_scale, grad_shift = grad_out.split(n_changed, 1)
-        grad_second = grad[:, kept:]
-        torch.mul(grad_second, _OUTPUT_SCALE, out=grad_shift)
+        With a, b = 0.1 subnetwork(x1).
+        """
+        block, gradient = self.flows.blocks[number], self.flows._gradients[number]
+        (first, second), (grad_first, grad_second) = self.arrays.halves(x), self.arrays.halves(grad)
+        torch.mul(grad_second, _OUTPUT_SCALE, out=self.grad_shift)
         grad_second.mul_(factor)
-        torch.addcmul(self.grad_log_det, grad_second, x[:, kept:], out=grad_log_scale)
-        slope = torch.addcmul(self.one, squashed, squashed, value=-1, out=self.array("slope", n_changed))
-        grad_log_scale.mul_(slope.mul_(_OUTPUT_SCALE * clamp))
-
-        # the subnetwork
-        hidden = self.saved("hidden", number, block.weight_1.shape[1])
-        grad_hidden = torch.bmm(block.weight_2.mT, grad_out, out=self.array("grad hidden", hidden.shape[1]))
-        torch.ops.aten.threshold_backward.grad_input(grad_hidden, hidden, 0, grad_input=grad_hidden)
-        torch.bmm(grad_out, hidden.mT, out=gradient.weight_2)
-        torch.sum(grad_out, 2, keepdim=True, out=gradient.bias_2)
-        torch.bmm(grad_hidden, x[:, :kept].mT, out=gradient.weight_1)
-        torch.sum(grad_hidden, 2, keepdim=True, out=gradient.bias_1)
+        torch.addcmul(grad_log_det, grad_second, second, out=self.grad_log_scale)
+        slope = -float(self.flows.clamp) * _OUTPUT_SCALE
+        self.grad_log_scale.mul_(torch.addcmul(self.largest_slope, squashed, squashed, value=slope, out=self.slope))
+        torch.bmm(block.weight_2.mT, self.grad_out, out=self.grad_hidden)
+        _threshold_backward(self.grad_hidden, hidden, 0, grad_input=self.grad_hidden)
+        torch.bmm(self.grad_out, hidden.mT, out=gradient.weight_2)
+        torch.sum(self.grad_out, 2, keepdim=True, out=gradient.bias_2)
+        torch.bmm(self.grad_hidden, first.mT, out=gradient.weight_1)
+        torch.sum(self.grad_hidden, 2, keepdim=True, out=gradient.bias_1)
         if number:
-            grad[:, :kept].baddbmm_(block.weight_1.mT, grad_hidden)
-        self.grad = grad
-
-    def input(self) -> Tensor:
-        return self.x if self.active is None else self.picked("x", self.x)
+            grad_first.baddbmm_(block.weight_1.mT, self.grad_hidden)
 
 
-def _active_rows(grad_nll: Tensor) -> tuple[int, Tensor] | None:
-    """The rows with a gradient, as the length of a leading run and the numbers of the others; None to take all.
+class _Picked:
+    """``values`` (F, d, n), or a copy of those rows that have a gradient."""
 
-    None for several flows, whose rows differ, and off the CPU, where to ask would be to wait.
-    """
-    if len(grad_nll) > 1 or grad_nll.device.type != "cpu":
-        return None
-    active = grad_nll[0] != 0
-    rows = active.nonzero().squeeze(1)
-    if len(rows) > _WORTH_SKIPPING * len(active):
-        return None
-    n_first = int(active.to(torch.uint8).cumprod(0).sum())
-    return n_first, rows[n_first:]
+    def __init__(self, backward: _Backward, name: str, values: Tensor) -> None:
+        self.values, self.all_rows = values, backward.n_rows == backward.arrays.n_rows
+        if not self.all_rows:
+            n_first = backward.n_first
+            self.copy = backward.own(f"picked {name}", values.shape[1])
+            self.source, self.source_first = values[0], values[0, :, :n_first]
+            self.copy_first, self.copy_picked = self.copy[0, :, :n_first], self.copy[0, :, n_first:]
+
+    def __call__(self, picked: Tensor) -> Tensor:
+        if self.all_rows:
+            return self.values
+        self.copy_first.copy_(self.source_first)
+        torch.index_select(self.source, 1, picked, out=self.copy_picked)
+        return self.copy

@@ -105,8 +105,7 @@ class RealNVP(nn.Module):
                 (x,), block_log_det = block((x,))
                 log_det = log_det + block_log_det
             return x, log_det
-        columns = x.detach().mT.contiguous().unsqueeze(0)
-        z, log_det = coupling.latent(columns, *self._weights(), coupling.Workspace(x))
+        z, log_det = coupling.latent(x.detach().unsqueeze(0), *self._weights(len(x)))
         return z.squeeze(0).mT, log_det.squeeze(0)
 
     def inverse(self, z: Tensor) -> Tensor:
@@ -115,14 +114,14 @@ class RealNVP(nn.Module):
             for block in reversed(self.blocks):
                 (z,), _ = block((z,), rev=True)
             return z
-        columns = z.detach().mT.contiguous().unsqueeze(0)
-        return coupling.inverse(columns, *self._weights(), coupling.Workspace(z)).squeeze(0).mT.contiguous()
+        return coupling.inverse(z.detach().unsqueeze(0), *self._weights(len(z))).squeeze(0).mT.contiguous()
 
     def _needs_graph(self, x: Tensor) -> bool:
         return torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in self.parameters()))
 
-    def _weights(self) -> tuple[list[coupling.Block], list[coupling.Permutation], float]:
-        return coupling.blocks_of(self.blocks), self._permutations(), self.arguments["affine_clamp"]
+    def _weights(self, n: int) -> tuple[list[coupling.Block], list[coupling.Permutation], float, coupling.Arrays]:
+        blocks = coupling.blocks_of(self.blocks)
+        return blocks, self._permutations(), self.arguments["affine_clamp"], coupling.Arrays(blocks, n)
 
     def _permutations(self) -> list[coupling.Permutation]:
         """Those of the blocks, found anew when weights have been loaded, moved or cast."""
