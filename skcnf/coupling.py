@@ -304,92 +304,101 @@ class _Backward:
     def __init__(self, flows: FlatFlows, arrays: Arrays, n_first: int, n_picked: int) -> None:
         self.flows, self.arrays, self.n_first = flows, arrays, n_first
         self.n_rows = n_first + n_picked
-        self.product = self.own("product", arrays.n_features)
-        self.grad_out = self.own("grad out", 2 * arrays.n_changed)
-        self.grad_log_scale, self.grad_shift = self.grad_out.split(arrays.n_changed, 1)
-        self.grad_hidden = self.own("grad hidden", arrays.n_hidden)
-        self.slope = self.own("slope", arrays.n_changed)
-        self.grad = [self.own(f"grad {parity}", arrays.n_features) for parity in (0, 1)]
+        self.all_rows = self.n_rows == arrays.n_rows
         self.grad_scales = flows.values.new_empty(len(flows.blocks), arrays.n_flows, arrays.n_features, 1)
-        self.largest_slope = flows.values.new_full((), _OUTPUT_SCALE * flows.clamp)
-        self.z = _Picked(self, "x", arrays.by_block[-1].x)
-        inputs = [arrays.input, *(block.x for block in arrays.by_block)]
-        self.saved = [
-            {
-                "x": _Picked(self, "x", x),
-                **{name: _Picked(self, name, getattr(a, name)) for name in ("hidden", "squashed", "factor", "coupled")},
-            }
-            for x, a in zip(inputs, arrays.by_block, strict=False)
+        self.z = _Rows(self, x=arrays.by_block[-1].x)
+        inputs = [arrays.input, *(a.x for a in arrays.by_block[:-1])]
+        self.blocks = [
+            _BlockBackward(self, number, x, a) for number, (x, a) in enumerate(zip(inputs, arrays.by_block, strict=True))
         ]
 
-    def own(self, name: str, n_features: int) -> Tensor:
+    def array(self, name: str, n_features: int) -> Tensor:
         return self.flows._pool(name, self.arrays.n_flows, n_features, self.n_rows)
 
     def __call__(self, grad_nll: Tensor, picked: Tensor) -> None:
-        if self.n_rows < self.arrays.n_rows:
+        if not self.all_rows:
             grad_nll = torch.cat([grad_nll[:, : self.n_first], grad_nll[:, picked]], 1)
         grad_nll = grad_nll.unsqueeze(1)
         grad_log_det = -grad_nll
-        flows = self.flows
-        scales = _scales(flows.blocks)
-        grad = torch.mul(self.z(picked), grad_nll, out=self.grad[len(flows.blocks) % 2])
-        for number in reversed(range(len(flows.blocks))):
-            saved = {name: values(picked) for name, values in self.saved[number].items()}
-            grad = flows.permutations[number].transposed(grad, out=self.grad[number % 2])
-            torch.sum(grad, 2, keepdim=True, out=flows._gradients[number].offset)
-            torch.mul(grad, saved.pop("coupled"), out=self.product)
-            torch.sum(self.product, 2, keepdim=True, out=self.grad_scales[number])
-            grad.mul_(scales[number])
-            self.coupling(number, grad, grad_log_det, **saved)
+        blocks = self.flows.blocks
+        scales = _scales(blocks)
+        grad = torch.mul(self.z(picked)["x"], grad_nll, out=self.array(f"grad {len(blocks) % 2}", scales.shape[2]))
+        for step, scale in zip(reversed(self.blocks), scales.flip(0), strict=True):
+            grad = step(grad, grad_log_det, scale, picked)
         self.grad_scales += grad_log_det.sum(2, keepdim=True) / scales
-        for block, gradient, grad_scale in zip(flows.blocks, flows._gradients, self.grad_scales, strict=True):
-            torch.mul(grad_scale, torch.sigmoid(_SOFTPLUS_BETA * block.scale), out=gradient.scale).mul_(_OUTPUT_SCALE)
-
-    def coupling(
-        self,
-        number: int,
-        grad: Tensor,
-        grad_log_det: Tensor,
-        x: Tensor,
-        hidden: Tensor,
-        squashed: Tensor,
-        factor: Tensor,
-    ) -> None:
-        """From ``grad`` at the output of x1, x2 -> x1, x2 exp(clamp tanh a) + b to that at its input, in place.
-
-        With a, b = 0.1 subnetwork(x1).
-        """
-        block, gradient = self.flows.blocks[number], self.flows._gradients[number]
-        (first, second), (grad_first, grad_second) = self.arrays.halves(x), self.arrays.halves(grad)
-        torch.mul(grad_second, _OUTPUT_SCALE, out=self.grad_shift)
-        grad_second.mul_(factor)
-        torch.addcmul(grad_log_det, grad_second, second, out=self.grad_log_scale)
-        slope = -float(self.flows.clamp) * _OUTPUT_SCALE
-        self.grad_log_scale.mul_(torch.addcmul(self.largest_slope, squashed, squashed, value=slope, out=self.slope))
-        torch.bmm(block.weight_2.mT, self.grad_out, out=self.grad_hidden)
-        _threshold_backward(self.grad_hidden, hidden, 0, grad_input=self.grad_hidden)
-        torch.bmm(self.grad_out, hidden.mT, out=gradient.weight_2)
-        torch.sum(self.grad_out, 2, keepdim=True, out=gradient.bias_2)
-        torch.bmm(self.grad_hidden, first.mT, out=gradient.weight_1)
-        torch.sum(self.grad_hidden, 2, keepdim=True, out=gradient.bias_1)
-        if number:
-            grad_first.baddbmm_(block.weight_1.mT, self.grad_hidden)
+        slopes = _OUTPUT_SCALE * torch.sigmoid(_SOFTPLUS_BETA * torch.stack([block.scale for block in blocks]))
+        for gradient, values in zip(self.flows._gradients, self.grad_scales * slopes, strict=True):
+            gradient.scale.copy_(values)
 
 
-class _Picked:
-    """``values`` (F, d, n), or a copy of those rows that have a gradient."""
+class _Rows:
+    """Arrays (F, d, n) by name, or copies of those rows that have a gradient."""
 
-    def __init__(self, backward: _Backward, name: str, values: Tensor) -> None:
-        self.values, self.all_rows = values, backward.n_rows == backward.arrays.n_rows
-        if not self.all_rows:
-            n_first = backward.n_first
-            self.copy = backward.own(f"picked {name}", values.shape[1])
-            self.source, self.source_first = values[0], values[0, :, :n_first]
-            self.copy_first, self.copy_picked = self.copy[0, :, :n_first], self.copy[0, :, n_first:]
+    def __init__(self, backward: _Backward, **values: Tensor) -> None:
+        self.values, self.copies = values, []
+        if not backward.all_rows:
+            self.values = {name: backward.array(f"picked {name}", value.shape[1]) for name, value in values.items()}
+            for source, target in zip(values.values(), self.values.values(), strict=True):
+                n_first = backward.n_first
+                self.copies.append((source[0], source[0, :, :n_first], target[0, :, :n_first], target[0, :, n_first:]))
 
-    def __call__(self, picked: Tensor) -> Tensor:
-        if self.all_rows:
-            return self.values
-        self.copy_first.copy_(self.source_first)
-        torch.index_select(self.source, 1, picked, out=self.copy_picked)
-        return self.copy
+    def __call__(self, picked: Tensor) -> dict[str, Tensor]:
+        for source, source_first, target_first, target_picked in self.copies:
+            target_first.copy_(source_first)
+            torch.index_select(source, 1, picked, out=target_picked)
+        return self.values
+
+
+class _BlockBackward:
+    def __init__(self, backward: _Backward, number: int, x: Tensor, a: _BlockArrays) -> None:
+        flows, arrays = backward.flows, backward.arrays
+        self.block, self.gradient = flows.blocks[number], flows._gradients[number]
+        self.permutation, self.grad_scale = flows.permutations[number], backward.grad_scales[number]
+        self.is_first = number == 0
+        self.rows = _Rows(backward, x=x, hidden=a.hidden, squashed=a.squashed, factor=a.factor, coupled=a.coupled)
+        values = self.rows.values
+        self.hidden, self.squashed, self.factor, self.coupled = (
+            values[name] for name in ("hidden", "squashed", "factor", "coupled")
+        )
+        self.first, self.second = arrays.halves(values["x"])
+        self.first_t, self.hidden_t = self.first.mT, self.hidden.mT
+        self.weight_1_t, self.weight_2_t = self.block.weight_1.mT, self.block.weight_2.mT
+
+        self.grad = backward.array(f"grad {number % 2}", arrays.n_features)
+        self.grad_first, self.grad_second = arrays.halves(self.grad)
+        self.product = backward.array("product", arrays.n_features)
+        self.grad_out = backward.array("grad out", 2 * arrays.n_changed)
+        self.grad_log_scale, self.grad_shift = self.grad_out.split(arrays.n_changed, 1)
+        self.grad_hidden = backward.array("grad hidden", arrays.n_hidden)
+        self.slope = backward.array("slope", arrays.n_changed)
+        self.largest_slope = _OUTPUT_SCALE * flows.clamp
+        self.largest_slope_tensor = self.slope.new_full((), self.largest_slope)
+
+    def __call__(self, grad: Tensor, grad_log_det: Tensor, scale: Tensor, picked: Tensor) -> Tensor:
+        """From the gradient at the block's output to that at its input; fills the gradient of its weights."""
+        self.rows(picked)
+        self.permutation.transposed(grad, out=self.grad)
+
+        # output = scale * coupled + offset
+        torch.sum(self.grad, 2, keepdim=True, out=self.gradient.offset)
+        torch.mul(self.grad, self.coupled, out=self.product)
+        torch.sum(self.product, 2, keepdim=True, out=self.grad_scale)
+        self.grad.mul_(scale)
+
+        # coupled = first, second * exp(clamp * tanh(log_scale)) + shift, where (log_scale, shift) = 0.1 subnet(first)
+        torch.mul(self.grad_second, _OUTPUT_SCALE, out=self.grad_shift)
+        self.grad_second.mul_(self.factor)
+        torch.addcmul(grad_log_det, self.grad_second, self.second, out=self.grad_log_scale)
+        squashed = self.squashed
+        torch.addcmul(self.largest_slope_tensor, squashed, squashed, value=-self.largest_slope, out=self.slope)
+        self.grad_log_scale.mul_(self.slope)
+
+        torch.bmm(self.weight_2_t, self.grad_out, out=self.grad_hidden)
+        _threshold_backward(self.grad_hidden, self.hidden, 0, grad_input=self.grad_hidden)
+        torch.bmm(self.grad_out, self.hidden_t, out=self.gradient.weight_2)
+        torch.sum(self.grad_out, 2, keepdim=True, out=self.gradient.bias_2)
+        torch.bmm(self.grad_hidden, self.first_t, out=self.gradient.weight_1)
+        torch.sum(self.grad_hidden, 2, keepdim=True, out=self.gradient.bias_1)
+        if not self.is_first:
+            self.grad_first.baddbmm_(self.weight_1_t, self.grad_hidden)
+        return self.grad
