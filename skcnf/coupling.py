@@ -239,7 +239,7 @@ class FlatFlows:
     def nll(self, x: Tensor) -> Tensor:
         """The paper's negative log-likelihood (F, n), without constant, of rows x (F, n, d).
 
-        Differentiable with respect to ``values``, once, and before the next call.
+        A backward pass, one at most and before the next call, sets ``values.grad``: it does not add to it.
         """
         return _NegativeLogLikelihood.apply(self.values, x, self)
 
@@ -276,9 +276,11 @@ class _NegativeLogLikelihood(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_nll: Tensor) -> tuple[Tensor, None, None]:
-        if ctx.n_forward != ctx.flows._n_forward:
+        flows = ctx.flows
+        if ctx.n_forward != flows._n_forward:
             raise RuntimeError("FlatFlows.nll was called again before the backward pass of its former value.")
-        return ctx.flows._backward(grad_nll.contiguous()), None, None
+        flows.values.grad = flows._backward(grad_nll.contiguous())  # returned, it would be copied
+        return None, None, None
 
 
 def _rows_with_gradient(grad_nll: Tensor) -> tuple[int, Tensor]:

@@ -7,24 +7,29 @@ auxiliary rows (AUROC, no label needed), and stops when that no longer rises; el
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from skcnf._runtime import row_batches
-from skcnf.flows import RealNVP
+from skcnf.coupling import FlatFlows
+from skcnf.flows import LogisticMixtureFlow, RealNVP
 from skcnf.objectives import likelihood_loss
 
-__all__ = ["FlowData", "FlowTrainer", "TrainingResult", "auroc"]
+__all__ = ["FlowData", "FlowTask", "FlowTrainer", "TrainingResult", "auroc", "train_together"]
 
 _log = logging.getLogger(__name__)
 Objective = Callable[[Tensor, Tensor], Tensor]
 Epoch = dict[str, float]
+Flow = RealNVP | LogisticMixtureFlow
+_SMALL_STEP = 2**14  # numbers of a step's rows below which its operations cost more than their arithmetic
 
 
 @dataclass
@@ -112,112 +117,177 @@ class FlowTrainer:
 
     def train(
         self,
-        flow: RealNVP,
+        flow: Flow,
         data: FlowData,
         objective: Objective | None = None,
-        on_epoch: Callable[[RealNVP, Epoch], None] | None = None,
+        on_epoch: Callable[[Flow, Epoch], None] | None = None,
         active_below: float = math.nan,
     ) -> TrainingResult:
         """Train ``flow`` in place and leave it with the weights of its best epoch, in evaluation mode.
 
-        Parameters
-        ----------
-        flow : RealNVP
-            In float32, on the device of ``data``.
-        data : FlowData
-            What to train on.
-        objective : callable, optional
-            From the NLL of inliers and of auxiliary rows to the loss; None is maximum likelihood, which needs no
-            auxiliary rows.
-        on_epoch : callable, optional
-            Given the flow and the epoch's record as it ends.
-        active_below : float, optional
-            The NLL below which an auxiliary row counts as active.
+        Parameters are those of `FlowTask`.
 
         Raises
         ------
         FloatingPointError
             If the loss or every held-out score stops being finite; names the epoch and the learning rate.
         """
-        run = _Run(self, flow, data, objective, active_below)
-        history: list[Epoch] = []
-        best, best_epoch, best_state = -math.inf, 0, flow.state_dict()
-        bar = tqdm(range(1, self.max_epochs + 1), desc="flow", unit="epoch", leave=False, disable=_hidden(self.verbose))
-        for epoch in bar:
-            history.append(run.epoch(epoch))
-            bar.set_postfix(loss=f"{history[-1]['loss']:.3g}", auroc=f"{history[-1]['val_auroc']:.4f}")
-            _log.debug("epoch %d: %s", epoch, history[-1])
-            if on_epoch is not None:
-                on_epoch(flow, history[-1])
-            # the best epoch is one of the objective's own, unless there is none
-            warmup = epoch <= self.warmup_epochs
-            value = -math.inf if warmup else run.criterion(history[-1])
-            if warmup or value > best + self.tol:
-                best, best_epoch = value, epoch
-                best_state = {name: tensor.clone() for name, tensor in flow.state_dict().items()}
-            elif epoch - best_epoch >= self.patience:
-                break
-        if best_epoch == 0:
-            raise FloatingPointError(
-                f"held-out rows have no finite score after epoch {len(history)} at "
-                f"learning_rate={self.learning_rate}; lower it, or look for extreme values in X and X_aux."
-            )
-        flow.load_state_dict(best_state)
-        flow.eval()
-        return TrainingResult(history, best_epoch)
+        task = FlowTask(self, flow, data, objective, active_below, on_epoch)
+        train_together([task])
+        return task.result
 
 
-def _hidden(verbose: bool) -> bool | None:
-    return None if verbose else True  # None: hidden unless standard error is a terminal
+@dataclass(eq=False)
+class FlowTask:
+    """A flow to train.
+
+    Parameters
+    ----------
+    trainer : FlowTrainer
+    flow : RealNVP, or a module with its ``nll`` and ``log_prob``
+        In float32, on the device of ``data``.
+    data : FlowData
+        What to train on.
+    objective : callable, optional
+        From the NLL of inliers and of auxiliary rows to the loss; None is maximum likelihood, which needs no auxiliary
+        rows.
+    active_below : float, optional
+        The NLL below which an auxiliary row counts as active.
+    on_epoch : callable, optional
+        Given the flow and the epoch's record as it ends.
+
+    Attributes
+    ----------
+    result : TrainingResult
+        Once the task is done.
+    """
+
+    trainer: FlowTrainer
+    flow: Flow
+    data: FlowData
+    objective: Objective | None = None
+    active_below: float = math.nan
+    on_epoch: Callable[[Flow, Epoch], None] | None = None
+    result: TrainingResult | None = None
+
+    def kind(self) -> tuple[Any, ...]:
+        """Tasks of one kind can be trained as one batched model."""
+        if type(self.flow) is not RealNVP:
+            return (id(self),)
+        n_aux = None if self.objective is None else len(self.data.X_aux)
+        trainer = dataclasses.replace(self.trainer, seed=0)
+        return trainer, *self.flow.arguments.values(), len(self.data.X), n_aux, self.data.X.device
+
+    def batching_pays(self) -> bool:
+        """Off the CPU, which many small products leave idle, and on it where a step's overhead exceeds its products."""
+        n_numbers = self.flow.n_features * 2 * self.trainer.batch_size
+        return self.data.X.device.type != "cpu" or n_numbers <= _SMALL_STEP
+
+
+def train_together(tasks: Sequence[FlowTask], *, batched: bool | None = None) -> None:
+    """Do all ``tasks``: those of one kind as one batched model where that pays, the others one by one.
+
+    Each flow has its own rows, batches, noise and stopping time, drawn as if it were alone; in batched products only
+    rounding differs.
+
+    Parameters
+    ----------
+    tasks : sequence of FlowTask
+    batched : bool, optional
+        Whether tasks of one kind become one model; decided by device and size if left out.
+    """
+    groups: dict[tuple[Any, ...], list[FlowTask]] = {}
+    for number, task in enumerate(tasks):
+        together = task.batching_pays() if batched is None else batched
+        groups.setdefault(task.kind() if together else (number,), []).append(task)
+    for group in groups.values():
+        _Run(group).run()
 
 
 class _Run:
-    def __init__(
-        self, config: FlowTrainer, flow: RealNVP, data: FlowData, objective: Objective | None, active_below: float
-    ) -> None:
-        self.config, self.flow, self.data, self.objective = config, flow, data, objective
-        self.active_below = active_below
-        self.device = data.X.device
-        self.generator = torch.Generator(self.device).manual_seed(config.seed)
-        parameters = [parameter for parameter in flow.parameters() if parameter.requires_grad]
+    """Tasks of one kind, step by step together."""
+
+    def __init__(self, tasks: Sequence[FlowTask]) -> None:
+        self.config, self.members = tasks[0].trainer, [_Member(task) for task in tasks]
+        flows = [task.flow for task in tasks]
+        if all(type(flow) is RealNVP for flow in flows):
+            flat = FlatFlows(flows)
+            self.nll, parameters = flat.nll, [flat.values]
+        else:
+            (flow,) = flows
+            self.nll = lambda x: flow.nll(x.squeeze(0)).unsqueeze(0)
+            parameters = [parameter for parameter in flow.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.Adam(
-            parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=self.device.type != "mps"
+            parameters,
+            lr=self.config.learning_rate,
+            weight_decay=self.config.weight_decay,
+            fused=tasks[0].data.X.device.type != "mps",
         )
-        self.aux_rows = self._endless_aux_rows()
 
-    def epoch(self, number: int) -> Epoch:
+    def run(self) -> None:
+        epochs = range(1, self.config.max_epochs + 1)
+        bar = tqdm(epochs, desc="flow", unit="epoch", leave=False, disable=_hidden(self.config.verbose))
+        for epoch in bar:
+            self._epoch(epoch)
+            for member in self.members:
+                member.end_epoch(epoch)
+            record = self.members[0].history[-1]
+            bar.set_postfix(loss=f"{record['loss']:.3g}", auroc=f"{record['val_auroc']:.4f}")
+            if all(member.stopped for member in self.members):
+                break
+        for member in self.members:
+            member.finish()
+
+    def _epoch(self, number: int) -> None:
         """One pass over the inliers; the totals stay on the device until its end."""
-        self.flow.train()
-        order = torch.randperm(len(self.data.X), generator=self.generator, device=self.device)
-        totals = torch.zeros(3, device=self.device)
         warmup = number <= self.config.warmup_epochs
-        for rows in row_batches(len(order), self.config.batch_size):
-            totals += self._step(self.data.X[order[rows]], warmup)
-        loss = (totals[0] / len(order)).item()
-        if not math.isfinite(loss):
-            raise FloatingPointError(
-                f"the loss is {loss} in epoch {number} at learning_rate={self.config.learning_rate}; "
-                "lower the learning rate, or look for extreme values in X and X_aux."
-            )
-        active = (totals[1] / totals[2]).item()
-        return {"epoch": number, "loss": loss, **self._validate(), "aux_active_fraction": active}
+        for member in self.members:
+            member.begin_epoch()
+        for rows in row_batches(len(self.members[0].data.X), self.config.batch_size):
+            nll = self.nll(torch.stack([member.batch(rows, warmup) for member in self.members]))
+            n_inliers = rows.stop - rows.start
+            losses = [
+                member.loss(own[:n_inliers], own[n_inliers:], warmup)
+                for member, own in zip(self.members, nll, strict=True)
+            ]
+            self.optimizer.zero_grad(set_to_none=True)
+            sum(losses).backward()
+            self.optimizer.step()
 
-    def _step(self, x: Tensor, warmup: bool) -> Tensor:
-        objective = None if warmup else self.objective
-        x_aux = None if objective is None else self.data.X_aux[next(self.aux_rows)]
-        nll = self.flow.nll(self._noisy(x if x_aux is None else torch.cat([x, x_aux])))
-        nll, nll_aux = nll[: len(x)], nll[len(x) :]
-        loss = likelihood_loss(nll) if objective is None else objective(nll, nll_aux)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.step()
-        n_active = (nll_aux.detach() < self.active_below).sum()
-        return torch.stack([loss.detach() * len(x), n_active, n_active.new_tensor(len(nll_aux))])
 
-    def _noisy(self, x: Tensor) -> Tensor:
+class _Member:
+    """One task's share of a run: its batches, its totals, its best weights."""
+
+    def __init__(self, task: FlowTask) -> None:
+        self.task, self.config, self.flow, self.data = task, task.trainer, task.flow, task.data
+        self.device = self.data.X.device
+        self.generator = torch.Generator(self.device).manual_seed(self.config.seed)
+        self.aux_rows = self._endless_aux_rows()
+        self.history: list[Epoch] = []
+        self.best, self.best_epoch, self.stopped = -math.inf, 0, False
+        self.best_weights = self._weights()
+
+    def begin_epoch(self) -> None:
+        self.flow.train()
+        self.order = torch.randperm(len(self.data.X), generator=self.generator, device=self.device)
+        self.totals = torch.zeros(3, device=self.device)
+
+    def batch(self, rows: slice, warmup: bool) -> Tensor:
+        """The step's inliers and, where the objective has a use for them, as many auxiliary rows; noisy."""
+        x = self.data.X.index_select(0, self.order[rows])
+        if self.task.objective is not None and not warmup:
+            x = torch.cat([x, self.data.X_aux[next(self.aux_rows)]])
         if not torch.is_tensor(self.data.noise_std):
             return x
-        return x + self.data.noise_std * torch.randn(x.shape, generator=self.generator, device=self.device)
+        noise = torch.randn(x.shape, generator=self.generator, device=self.device)
+        return torch.addcmul(x, self.data.noise_std, noise)
+
+    def loss(self, nll: Tensor, nll_aux: Tensor, warmup: bool) -> Tensor:
+        objective = None if warmup else self.task.objective
+        loss = likelihood_loss(nll) if objective is None else objective(nll, nll_aux)
+        n_active = (nll_aux.detach() < self.task.active_below).sum()
+        self.totals += torch.stack([loss.detach() * len(nll), n_active, n_active.new_tensor(len(nll_aux))])
+        return loss
 
     def _endless_aux_rows(self) -> Iterator[Tensor]:
         """Batches of row numbers without replacement, pass after pass over the auxiliary rows."""
@@ -225,6 +295,49 @@ class _Run:
         while n_aux:
             order = torch.randperm(n_aux, generator=self.generator, device=self.device)
             yield from (order[rows] for rows in row_batches(n_aux, self.config.batch_size))
+
+    def end_epoch(self, number: int) -> None:
+        """Record the epoch, keep its weights if they are the best so far, or decide to stop."""
+        if self.stopped:  # the others of the run go on
+            return
+        record = self._record(number)
+        self.history.append(record)
+        _log.debug("epoch %d: %s", number, record)
+        if self.task.on_epoch is not None:
+            self.task.on_epoch(self.flow, record)
+        # the best epoch is one of the objective's own, unless there is none
+        warmup = number <= self.config.warmup_epochs
+        value = -math.inf if warmup else self._criterion(record)
+        if warmup or value > self.best + self.config.tol:
+            self.best, self.best_epoch, self.best_weights = value, number, self._weights()
+        else:
+            self.stopped = number - self.best_epoch >= self.config.patience
+
+    def _record(self, number: int) -> Epoch:
+        loss = (self.totals[0] / len(self.order)).item()
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"the loss is {loss} in epoch {number} at learning_rate={self.config.learning_rate}; "
+                "lower the learning rate, or look for extreme values in X and X_aux."
+            )
+        active = (self.totals[1] / self.totals[2]).item()
+        return {"epoch": number, "loss": loss, **self._validate(), "aux_active_fraction": active}
+
+    def _weights(self) -> list[Tensor]:
+        return [parameter.detach().clone() for parameter in self.flow.parameters() if parameter.requires_grad]
+
+    def finish(self) -> None:
+        """Give the flow its best weights and the task its result."""
+        if self.best_epoch == 0:
+            raise FloatingPointError(
+                f"held-out rows have no finite score after epoch {len(self.history)} at "
+                f"learning_rate={self.config.learning_rate}; lower it, or look for extreme values in X and X_aux."
+            )
+        trained = (parameter for parameter in self.flow.parameters() if parameter.requires_grad)
+        for parameter, best in zip(trained, self.best_weights, strict=True):
+            parameter.data = best  # its own memory, no view of all weights
+        self.flow.eval()
+        self.task.result = TrainingResult(self.history, self.best_epoch)
 
     @torch.no_grad()
     def _validate(self) -> Epoch:
@@ -236,13 +349,17 @@ class _Run:
             record["val_auroc"] = auroc(log_prob - self.data.reference, log_prob_aux - self.data.reference_aux)
         return record
 
-    def criterion(self, record: Epoch) -> float:
+    def _criterion(self, record: Epoch) -> float:
         by_auroc = self.config.stopping == "auroc" or (
             self.config.stopping == "auto" and self.data.X_aux_val is not None
         )
         value = record["val_auroc"] if by_auroc else -record["val_nll"]
         # ranks survive infinite scores, a usable flow does not
         return value if math.isfinite(value) and math.isfinite(record["val_nll"]) else -math.inf
+
+
+def _hidden(verbose: bool) -> bool | None:
+    return None if verbose else True  # None: hidden unless standard error is a terminal
 
 
 def auroc(positive: Tensor, negative: Tensor) -> float:
