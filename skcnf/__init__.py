@@ -16,6 +16,7 @@ _HOME = {
     "MSERatioDetector": "skcnf.detectors",
     "OutlierExposureDetector": "skcnf.detectors",
     "PyODDetector": "skcnf.detectors",
+    "fit_many": "skcnf.detectors",
     "MocoFeaturizer": "skcnf.features",
     "load_detector": "skcnf.persistence",
     "save_detector": "skcnf.persistence",

@@ -76,13 +76,17 @@ def check_rows(estimator: BaseEstimator, X: Any, *, reset: bool, min_samples: in
 
 
 def check_aux(estimator: BaseEstimator, X_aux: Any) -> np.ndarray | None:
-    """X_aux, a tuple of parts concatenated, as a finite float array (m, d) of the width of X."""
+    """X_aux, a tuple of parts concatenated, as a finite float array (m, d) of the width of X.
+
+    A single part of floats is not copied: it may be a memory map larger than memory.
+    """
     if X_aux is None:
         return None
     parts = X_aux if isinstance(X_aux, tuple) else (X_aux,)
     if not parts:
         raise ValueError("X_aux is an empty tuple; give it at least one array, or None.")
-    return np.concatenate([_check_aux_part(estimator, part) for part in parts])
+    parts = [_check_aux_part(estimator, part) for part in parts]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _check_aux_part(estimator: BaseEstimator, part: Any) -> np.ndarray:

@@ -52,14 +52,14 @@ class Permutation:
         """Of x (F, d, n), contiguous."""
         if self.index is None:
             return torch.bmm(self.matrices, x, out=out)
-        torch.index_select(x.flatten(0, 1), 0, self.index, out=out.view(-1, x.shape[2]))
+        torch.index_select(x.flatten(0, 1), 0, self.index, out=out.flatten(0, 1))
         return out
 
     def transposed(self, x: Tensor, out: Tensor) -> Tensor:
         """Back again."""
         if self.inverse_index is None:
             return torch.bmm(self.matrices.mT, x, out=out)
-        torch.index_select(x.flatten(0, 1), 0, self.inverse_index, out=out.view(-1, x.shape[2]))
+        torch.index_select(x.flatten(0, 1), 0, self.inverse_index, out=out.flatten(0, 1))
         return out
 
 
@@ -311,7 +311,8 @@ class _Backward:
         self.z = _Rows(self, x=arrays.by_block[-1].x)
         inputs = [arrays.input, *(a.x for a in arrays.by_block[:-1])]
         self.blocks = [
-            _BlockBackward(self, number, x, a) for number, (x, a) in enumerate(zip(inputs, arrays.by_block, strict=True))
+            _BlockBackward(self, number, x, a)
+            for number, (x, a) in enumerate(zip(inputs, arrays.by_block, strict=True))
         ]
 
     def array(self, name: str, n_features: int) -> Tensor:

@@ -20,7 +20,7 @@ from skcnf.flows import RealNVP
 
 __all__ = ["load_detector", "save_detector"]
 
-_FORMAT = "skcnf-detector-2"
+_FORMAT = "skcnf-detector-3"
 _CLASSES = {
     name: getattr(detectors, name) for name in detectors.__all__ if name.endswith("Detector") and name != "PyODDetector"
 }
@@ -60,9 +60,16 @@ def _taken_apart(values: dict[str, Any]) -> tuple[dict[str, torch.Tensor], dict[
     plain: dict[str, Any] = {}
     modules: dict[str, Any] = {}
     for attribute, value in values.items():
-        if type(value) in _MODULES.values():
-            modules[attribute] = {"class": type(value).__name__, "arguments": value.arguments}
-            tensors |= {f"{attribute}/{key}": tensor.cpu().contiguous() for key, tensor in value.state_dict().items()}
+        parts = value if isinstance(value, list) else [value]
+        if parts and type(parts[0]) in _MODULES.values():
+            arguments = [part.arguments for part in parts]
+            modules[attribute] = {
+                "class": type(parts[0]).__name__,
+                "arguments": arguments if value is parts else arguments[0],
+            }
+            for number, part in enumerate(parts):
+                state = part.state_dict().items()
+                tensors |= {f"{attribute}/{number}/{key}": tensor.cpu().contiguous() for key, tensor in state}
         elif isinstance(value, np.ndarray) and value.dtype != object:
             tensors[attribute] = torch.from_numpy(np.ascontiguousarray(value))
         else:
@@ -105,9 +112,14 @@ def load_detector(path: str | os.PathLike[str]) -> BaseEstimator:
     for name, value in header["attributes"].items():
         setattr(detector, name, value)
     for name, spec in header["modules"].items():
-        state = {key.split("/", 1)[1]: tensors.pop(key) for key in sorted(tensors) if key.startswith(f"{name}/")}
-        module = _MODULES[spec["class"]].from_state(spec["arguments"], state)
-        setattr(detector, name, module.eval().requires_grad_(False))
+        is_list = isinstance(spec["arguments"], list)
+        parts = []
+        for number, arguments in enumerate(spec["arguments"] if is_list else [spec["arguments"]]):
+            prefix = f"{name}/{number}/"
+            state = {key.removeprefix(prefix): tensors.pop(key) for key in sorted(tensors) if key.startswith(prefix)}
+            module = _MODULES[spec["class"]].from_state(arguments, state)
+            parts.append(module.eval().requires_grad_(False))
+        setattr(detector, name, parts if is_list else parts[0])
     for name, tensor in tensors.items():
         setattr(detector, name, tensor.numpy())
     return detector

@@ -22,6 +22,7 @@ from skcnf._runtime import row_batches
 from skcnf.coupling import FlatFlows
 from skcnf.flows import LogisticMixtureFlow, RealNVP
 from skcnf.objectives import likelihood_loss
+from skcnf.streaming import StreamedRows
 
 __all__ = ["FlowData", "FlowTask", "FlowTrainer", "TrainingResult", "auroc", "train_together"]
 
@@ -42,8 +43,10 @@ class FlowData:
         Inliers to train on.
     X_val : Tensor of shape (n_val, d)
         Held-out inliers.
-    X_aux, X_aux_val : Tensor of shape (m, d), (m_val, d), optional
-        Auxiliary rows to train on and held-out ones. Without the latter, stopping is by likelihood.
+    X_aux : Tensor or StreamedRows of shape (m, d), optional
+        Auxiliary rows to train on.
+    X_aux_val : Tensor of shape (m_val, d), optional
+        Held-out ones. Without them, stopping is by likelihood.
     reference, reference_aux : Tensor of shape (n_val,), (m_val,), optional
         Subtracted from the log-densities of the held-out rows: the score is then a log-ratio.
     noise_std : Tensor of shape (d,) or float, default=0.0
@@ -52,7 +55,7 @@ class FlowData:
 
     X: Tensor
     X_val: Tensor
-    X_aux: Tensor | None = None
+    X_aux: Tensor | StreamedRows | None = None
     X_aux_val: Tensor | None = None
     reference: Tensor | float = 0.0
     reference_aux: Tensor | float = 0.0

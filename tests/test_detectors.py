@@ -352,7 +352,7 @@ def test_without_fine_tuning_the_inlier_flow_is_the_plain_flow(rows):
     plain = _make(FlowDetector, **params).fit(X, X_aux).score_samples(X_test)
     for fine_tune in (False, True):
         ratio = _make(FlowRatioDetector, fine_tune=fine_tune, **params).fit(X, X_aux)
-        assert np.array_equal(ratio._log_density(ratio.flow_, X_test), plain) is not fine_tune
+        assert np.array_equal(ratio._log_density(ratio.flows_, X_test), plain) is not fine_tune
 
 
 @every_flow

@@ -50,41 +50,13 @@ def test_log_det_is_that_of_autograds_jacobian(arguments):
         assert torch.linalg.slogdet(jacobian).logabsdet.item() == pytest.approx(value.item(), abs=1e-5)
 
 
-def _freia(flow, x):
-    log_det = x.new_zeros(len(x))
-    for block in flow.blocks:
-        (x,), block_log_det = block((x,))
-        log_det = log_det + block_log_det
-    return x, log_det
-
-
-@settings(max_examples=30, deadline=None)
-@given(flows)
-def test_values_and_gradients_are_those_of_freias_blocks(arguments):
-    flow = _flow(*arguments)
-    weights = [parameter for parameter in flow.parameters() if parameter.requires_grad]
-    found = []
-    for latent in (flow.latent, partial(_freia, flow)):
-        x = _x(6, arguments[0]).requires_grad_()
-        z, log_det = latent(x)
-        loss = (z.sin() + z.square()).sum() + log_det.square().sum()
-        found.append([z, log_det, *torch.autograd.grad(loss, [x, *weights])])
-    for ours, freias in zip(*found, strict=True):
-        torch.testing.assert_close(ours, freias, rtol=1e-9, atol=1e-9)
-
-
-@pytest.mark.parametrize("soft", [False, True])
-def test_gradients_are_those_of_finite_differences(soft):
-    flow = _flow(3, 2, soft)
-    assert torch.autograd.gradcheck(lambda x: flow.latent(x), _x(4, 3).requires_grad_())
-
-
 def test_permutations_follow_the_weights():
     flow, other, x = _flow(seed=1), _flow(seed=2), _x(4, 5)
-    flow.nll(x)
-    flow.load_state_dict(other.state_dict())
-    assert torch.equal(flow.nll(x), other.nll(x))
-    torch.testing.assert_close(flow.float().nll(x.float()).double(), other.nll(x), rtol=1e-3, atol=1e-3)
+    with torch.no_grad():
+        flow.nll(x)
+        flow.load_state_dict(other.state_dict())
+        assert torch.equal(flow.nll(x), other.nll(x))
+        torch.testing.assert_close(flow.float().nll(x.float()).double(), other.nll(x), rtol=1e-3, atol=1e-3)
 
 
 @given(st.permutations(range(7)))

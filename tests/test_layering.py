@@ -19,7 +19,7 @@ FLOORS = [
     {"detectors", "datasets"},
     {"features", "pretraining"},
     {"training", "_images", "_validation", "checkpoints"},
-    {"flows", "moco", "encoders", "augment", "_archives", "_distributed"},
+    {"flows", "streaming", "moco", "encoders", "augment", "_archives", "_distributed"},
     {"objectives", "coupling", "_runtime", "_files"},
 ]
 TORCH_ONLY = {

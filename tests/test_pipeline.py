@@ -85,7 +85,7 @@ class _Recorder(ContrastiveFlowDetector):
 
     def _fit_scorer(self, X, X_aux, random_state):
         _Recorder.seen.append((len(X), len(X_aux)))
-        super()._fit_scorer(X, X_aux, random_state)
+        return super()._fit_scorer(X, X_aux, random_state)
 
 
 @pytest.mark.parametrize("n_aux", [200, 130], ids=["as many as rows of X", "fewer"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
+from collections.abc import Iterator, Sequence
 from numbers import Real
 from typing import Any, ClassVar
 
@@ -13,8 +14,11 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skcnf._validation import check_aux, check_rows, inlier_mask, split_y_and_aux, warn_user
+from skcnf.training import FlowTask, train_together
 
-__all__ = ["BaseOutlierDetector", "conformal_threshold"]
+__all__ = ["BaseOutlierDetector", "FitSteps", "conformal_threshold"]
+
+FitSteps = Iterator[Sequence[FlowTask]]
 
 
 def conformal_threshold(scores: np.ndarray, false_alarm_rate: float) -> tuple[float, bool]:
@@ -92,17 +96,22 @@ class BaseOutlierDetector(OutlierMixin, BaseEstimator, metaclass=ABCMeta):
         ValueError
             If an argument is malformed; ``self`` is then left as it was.
         """
+        for tasks in self._fit_in_steps(X, y, X_aux):
+            train_together(tasks)
+        return self
+
+    def _fit_in_steps(self, X: Any, y: Any, X_aux: Any) -> FitSteps:
+        """``fit``, but for the training of flows: whoever iterates does the tasks before asking for the next."""
         before = dict(vars(self))
         try:
             X, X_aux = self._checked(X, y, X_aux)
             if X_aux is None and self._uses_aux:
                 warn_user(self, self._without_aux)
-            self._fit_scorer(X, X_aux, check_random_state(self.random_state))
+            yield from self._fit_scorer(X, X_aux, check_random_state(self.random_state)) or ()
         except BaseException:  # also on an interrupt: never leave a half-fitted detector
             vars(self).clear()
             vars(self).update(before)
             raise
-        return self
 
     def _checked(self, X: Any, y: Any, X_aux: Any) -> tuple[np.ndarray, np.ndarray | None]:
         y, X_aux = split_y_and_aux(y, X_aux)
@@ -117,8 +126,10 @@ class BaseOutlierDetector(OutlierMixin, BaseEstimator, metaclass=ABCMeta):
     _without_aux: ClassVar[str] = "fitted without X_aux."
 
     @abstractmethod
-    def _fit_scorer(self, X: np.ndarray, X_aux: np.ndarray | None, random_state: np.random.RandomState) -> None:
-        """Fit on validated rows; must call ``_set_offset``."""
+    def _fit_scorer(
+        self, X: np.ndarray, X_aux: np.ndarray | None, random_state: np.random.RandomState
+    ) -> FitSteps | None:
+        """Fit on validated rows; must call ``_set_offset``. With flows to train, yields their tasks."""
 
     @abstractmethod
     def _score_samples(self, X: np.ndarray) -> np.ndarray:

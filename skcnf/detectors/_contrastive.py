@@ -11,11 +11,11 @@ import torch
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from skcnf._validation import warn_user
+from skcnf.detectors._base import FitSteps
 from skcnf.detectors._docs import with_shared_parameters
-from skcnf.detectors._flow import BaseFlowDetector, _Split, feature_scale
-from skcnf.flows import RealNVP
+from skcnf.detectors._flow import BaseFlowDetector, Stage, _Split, feature_scale
 from skcnf.objectives import contrastive_loss, outlier_exposure_loss
-from skcnf.training import FlowData, TrainingResult
+from skcnf.training import FlowData
 
 __all__ = ["ContrastiveFlowDetector", "OutlierExposureDetector"]
 
@@ -97,6 +97,7 @@ class ContrastiveFlowDetector(BaseFlowDetector):
         contamination: str | float = "auto",
         false_alarm_rate: float = 0.05,
         device: str | torch.device = "auto",
+        n_flows: int = 1,
         random_state: Any = None,
         verbose: bool = False,
     ) -> None:
@@ -118,6 +119,7 @@ class ContrastiveFlowDetector(BaseFlowDetector):
             contamination=contamination,
             false_alarm_rate=false_alarm_rate,
             device=device,
+            n_flows=n_flows,
             random_state=random_state,
             verbose=verbose,
         )
@@ -125,19 +127,17 @@ class ContrastiveFlowDetector(BaseFlowDetector):
         self.aux_weight = aux_weight
         self.warmup_epochs = warmup_epochs
 
-    def _fit_flow(self, split: _Split, device: torch.device, seed: int) -> None:
+    def _fit_flows(self, split: _Split, device: torch.device, seed: int) -> FitSteps:
         self.nll_clamp_ = _auto_clamp(split.train) if self.nll_clamp == "auto" else float(self.nll_clamp)
-        super()._fit_flow(split, device, seed)
-        if split.aux is not None and self.max_epochs > self.warmup_epochs:
+        yield from super()._fit_flows(split, device, seed)
+        if split.X_aux is not None and self.max_epochs > self.warmup_epochs:
             self._warn_of_clamp(self.history_[-1]["aux_active_fraction"])
 
-    def _train(self, flow: RealNVP, data: FlowData, seed: int) -> list[TrainingResult]:
+    def _stages(self, data: FlowData) -> list[Stage]:
         if data.X_aux is None:
-            return super()._train(flow, data, seed)
+            return super()._stages(data)
         clamp = self.nll_clamp_ - float(np.log(self.scale_).sum())  # in the space of standardised rows
-        objective = partial(contrastive_loss, clamp=clamp, aux_weight=self.aux_weight)
-        trainer = self._trainer(seed, warmup_epochs=self.warmup_epochs)
-        return [trainer.train(flow, data, objective, active_below=clamp)]
+        return [Stage(partial(contrastive_loss, clamp=clamp, aux_weight=self.aux_weight), clamp, self.warmup_epochs)]
 
     def _warn_of_clamp(self, active: float) -> None:
         if active < 0.001:
@@ -215,6 +215,7 @@ class OutlierExposureDetector(BaseFlowDetector):
         contamination: str | float = "auto",
         false_alarm_rate: float = 0.05,
         device: str | torch.device = "auto",
+        n_flows: int = 1,
         random_state: Any = None,
         verbose: bool = False,
     ) -> None:
@@ -236,16 +237,15 @@ class OutlierExposureDetector(BaseFlowDetector):
             contamination=contamination,
             false_alarm_rate=false_alarm_rate,
             device=device,
+            n_flows=n_flows,
             random_state=random_state,
             verbose=verbose,
         )
         self.margin = margin
         self.aux_weight = aux_weight
 
-    def _train(self, flow: RealNVP, data: FlowData, seed: int) -> list[TrainingResult]:
-        results = super()._train(flow, data, seed)
-        self.margin_ = float(flow.n_features if self.margin == "auto" else self.margin)
+    def _stages(self, data: FlowData) -> list[Stage]:
+        self.margin_ = float(data.X.shape[1] if self.margin == "auto" else self.margin)
         if data.X_aux is None:
-            return results
-        objective = partial(outlier_exposure_loss, margin=self.margin_, weight=self.aux_weight)
-        return [*results, self._trainer(seed + 1).train(flow, data, objective)]
+            return super()._stages(data)
+        return [Stage(), Stage(partial(outlier_exposure_loss, margin=self.margin_, weight=self.aux_weight))]

@@ -50,17 +50,22 @@ batch_size : int, default=256
 learning_rate : float, default=1e-3
     Of Adam.
 weight_decay : float, default=0.0
-    Of Adam."""
+    Of Adam.
+n_flows : int, default=1
+    Flows of different seeds, trained on the same rows; the score is the mean of their log-densities."""
 
 _FLOW_ATTRIBUTES = """\
-flow_ : RealNVP
+flows_ : list of RealNVP
     In float64, over standardised rows.
+flow_ : RealNVP
+    The first of them.
 location_, scale_ : ndarray of shape (n_features,)
     Of the standardisation.
 history_ : list of dict
-    A record an epoch: ``epoch``, ``loss``, ``val_nll`` (nats), ``val_auroc``, ``aux_active_fraction``.
+    Of the first flow, a record an epoch: ``epoch``, ``loss``, ``val_nll`` (nats), ``val_auroc``,
+    ``aux_active_fraction``.
 n_epochs_ : int
-    The epoch whose weights were kept.
+    The epoch whose weights were kept, of the first flow.
 aux_active_fraction_ : float
     Share of auxiliary rows with a gradient in the last epoch; NaN where they have no part in it.
 offset_ : float

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,27 +20,42 @@ from torch import Tensor, nn
 
 from skcnf._runtime import resolve_device, row_batches
 from skcnf._validation import warn_user
-from skcnf.detectors._base import BaseOutlierDetector
+from skcnf.detectors._base import BaseOutlierDetector, FitSteps
 from skcnf.detectors._docs import with_shared_parameters
 from skcnf.flows import RealNVP
-from skcnf.training import Epoch, FlowData, FlowTrainer, TrainingResult
+from skcnf.streaming import StreamedRows
+from skcnf.training import Epoch, FlowData, FlowTask, FlowTrainer, Objective
 
 __all__ = ["BaseFlowDetector", "FlowDetector", "FlowRatioDetector"]
 
 _MAX_AUX_VALIDATION_ROWS = 2000
+_MAX_NUMBERS_IN_MEMORY = 2**27  # of auxiliary rows, in float32: half a GiB
 _SCORING_BATCH = 1024  # a tile whose arrays stay in cache
 _ModuleT = TypeVar("_ModuleT", bound=nn.Module)
 
 
 @dataclass
 class _Split:
-    """The parts of one fit: rows to train on, to stop by, to calibrate with; auxiliary rows likewise."""
+    """The parts of one fit: rows to train on, to stop by, to calibrate with; auxiliary rows to train on and to stop by.
+
+    Those to train on are numbers of rows of ``X_aux``, which may be larger than memory.
+    """
 
     train: np.ndarray
     stop: np.ndarray
     calibrate: np.ndarray
-    aux: np.ndarray | None
+    X_aux: np.ndarray | None
+    aux_rows: np.ndarray | None
     aux_stop: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a stage of training optimises: the fields of `FlowTask` and `FlowTrainer` of that name."""
+
+    objective: Objective | None = None
+    active_below: float = math.nan
+    warmup_epochs: int = 0
 
 
 class BaseFlowDetector(BaseOutlierDetector):
@@ -48,6 +64,7 @@ class BaseFlowDetector(BaseOutlierDetector):
     _min_features: ClassVar[int] = 2
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseOutlierDetector._parameter_constraints,
+        "n_flows": [Interval(Integral, 1, None, closed="left")],
         "n_blocks": [Interval(Integral, 1, None, closed="left")],
         "hidden_units": [Interval(Integral, 1, None, closed="left")],
         "affine_clamp": [Interval(Real, 0, None, closed="neither")],
@@ -85,6 +102,7 @@ class BaseFlowDetector(BaseOutlierDetector):
         contamination: str | float = "auto",
         false_alarm_rate: float = 0.05,
         device: str | torch.device = "auto",
+        n_flows: int = 1,
         random_state: Any = None,
         verbose: bool = False,
     ) -> None:
@@ -105,19 +123,20 @@ class BaseFlowDetector(BaseOutlierDetector):
         self.contamination = contamination
         self.false_alarm_rate = false_alarm_rate
         self.device = device
+        self.n_flows = n_flows
         self.random_state = random_state
         self.verbose = verbose
 
     # Fitting
 
-    def _fit_scorer(self, X: np.ndarray, X_aux: np.ndarray | None, random_state: np.random.RandomState) -> None:
+    def _fit_scorer(self, X: np.ndarray, X_aux: np.ndarray | None, random_state: np.random.RandomState) -> FitSteps:
         device = resolve_device(self.device)
         if self.stopping == "auroc" and X_aux is None:
             raise ValueError("stopping='auroc' needs X_aux; use stopping='auto' or give X_aux.")
         split = self._split(X, X_aux, random_state)
         seed = int(random_state.randint(2**31 - 1))
         self._warn_of_noise(split.train)
-        self._fit_flow(split, device, seed)
+        yield from self._fit_flows(split, device, seed)
         self.aux_active_fraction_ = self.history_[-1]["aux_active_fraction"]
         train_scores = None if self.contamination == "auto" else self._score_samples(X)
         self._set_offset(train_scores, self._score_samples(split.calibrate))
@@ -131,22 +150,25 @@ class BaseFlowDetector(BaseOutlierDetector):
                 "the flow learns noise. Lower noise_std, or scale X.",
             )
 
-    def _fit_flow(self, split: _Split, device: torch.device, seed: int) -> None:
-        """Set ``flow_``, ``location_``, ``scale_``, ``history_``, ``n_epochs_``; subclasses may do more."""
+    def _fit_flows(self, split: _Split, device: torch.device, seed: int) -> FitSteps:
+        """Set ``flows_`` and the other fitted attributes; subclasses may do more."""
         self._set_standardisation(split.train)
-        flow = self._new_flow(split.train.shape[1], seed).to(device)
-        results = self._train(flow, self._data(split, device), seed)
-        self._keep(flow, results)
+        flows = [self._new_flow(split.train.shape[1], own).to(device) for own in self._seeds(seed)]
+        yield from self._train(flows, self._data(split, device), seed)
+
+    def _seeds(self, seed: int) -> list[int]:
+        """Of the flows: ``seed``, and those drawn from it."""
+        return [seed, *check_random_state(seed).randint(2**31 - 1, size=self.n_flows - 1).tolist()]
 
     def _split(self, X: np.ndarray, X_aux: np.ndarray | None, random_state: np.random.RandomState) -> _Split:
         train, held_out = self._split_rows(len(X), random_state)
         half = len(held_out) // 2
         stop, calibrate = (held_out[:half], held_out[half:]) if half else (held_out, held_out)
         if X_aux is None:
-            return _Split(X[train], X[stop], X[calibrate], None, None)
+            return _Split(X[train], X[stop], X[calibrate], None, None, None)
         order = random_state.permutation(len(X_aux))
         n_stop = min(_MAX_AUX_VALIDATION_ROWS, max(1, round(0.1 * len(X_aux))))
-        return _Split(X[train], X[stop], X[calibrate], X_aux[order[n_stop:]], X_aux[order[:n_stop]])
+        return _Split(X[train], X[stop], X[calibrate], X_aux, order[n_stop:], X_aux[order[:n_stop]])
 
     def _set_standardisation(self, X: np.ndarray) -> None:
         n_features = X.shape[1]
@@ -159,46 +181,72 @@ class BaseFlowDetector(BaseOutlierDetector):
 
     def _data(self, split: _Split, device: torch.device) -> FlowData:
         def tensor(rows: np.ndarray | None) -> Tensor | None:
-            if rows is None:
-                return None
-            return torch.as_tensor((rows - self.location_) / self.scale_, dtype=torch.float32, device=device)
+            return None if rows is None else torch.as_tensor(self._standardised(rows), device=device)
 
         noise = torch.as_tensor(self.noise_std / self.scale_, dtype=torch.float32, device=device)
         return FlowData(
             X=tensor(split.train),
             X_val=tensor(split.stop),
-            X_aux=tensor(split.aux),
+            X_aux=None if split.X_aux is None else self._aux_rows(split, device),
             X_aux_val=tensor(split.aux_stop),
             noise_std=noise if self.noise_std > 0 else 0.0,
         )
 
-    def _trainer(self, seed: int, **changes: Any) -> FlowTrainer:
+    def _standardised(self, rows: np.ndarray) -> np.ndarray:
+        return ((rows - self.location_) / self.scale_).astype(np.float32)
+
+    def _aux_rows(self, split: _Split, device: torch.device) -> Tensor | StreamedRows:
+        """The auxiliary rows to train on: in memory where they are few, else read batch by batch."""
+        streamed = StreamedRows(split.X_aux, split.aux_rows, self._standardised, device)
+        return streamed if len(streamed) * split.X_aux.shape[1] > _MAX_NUMBERS_IN_MEMORY else streamed.read()
+
+    def _train(self, flows: list[RealNVP], data: FlowData, seed: int) -> FitSteps:
+        """Train ``flows``, stage by stage, and keep them."""
+        history: list[Epoch] = []
+        n_epochs = 0
+        for number, stage in enumerate(self._stages(data)):
+            tasks = [
+                FlowTask(self._trainer(own + number, stage), flow, data, stage.objective, stage.active_below)
+                for flow, own in zip(flows, self._seeds(seed), strict=True)
+            ]
+            yield tasks
+            history += tasks[0].result.history
+            n_epochs += tasks[0].result.best_epoch
+        self.flows_ = [for_scoring(flow) for flow in flows]
+        self.history_, self.n_epochs_ = history, n_epochs
+
+    def _stages(self, data: FlowData) -> list[Stage]:
+        """What to train for, one after the other."""
+        return [Stage()]
+
+    def _trainer(self, seed: int, stage: Stage) -> FlowTrainer:
         names = ("max_epochs", "batch_size", "learning_rate", "weight_decay", "patience", "tol", "stopping", "verbose")
-        return FlowTrainer(**{**{name: getattr(self, name) for name in names}, "seed": seed, **changes})
+        params = {name: getattr(self, name) for name in names}
+        return FlowTrainer(seed=seed, warmup_epochs=stage.warmup_epochs, **params)
 
-    def _train(self, flow: RealNVP, data: FlowData, seed: int) -> list[TrainingResult]:
-        """The stages of training, one result each."""
-        return [self._trainer(seed).train(flow, data)]
-
-    def _keep(self, flow: RealNVP, results: list[TrainingResult]) -> None:
-        self.flow_ = for_scoring(flow)
-        self.history_: list[Epoch] = [record for result in results for record in result.history]
-        self.n_epochs_ = sum(result.best_epoch for result in results)
+    @property
+    def flow_(self) -> RealNVP:
+        """The first of ``flows_``."""
+        return self.flows_[0]
 
     # Using
 
     def _score_samples(self, X: np.ndarray) -> np.ndarray:
-        return self._log_density(self.flow_, X)
+        return self._log_density(self.flows_, X)
 
-    def _log_density(self, flow: RealNVP, X: np.ndarray) -> np.ndarray:
-        """Exact log-density (n,) in nats in the space of X, in float64."""
-        parameter = next(flow.parameters())
+    def _log_density(self, flows: list[RealNVP], X: np.ndarray) -> np.ndarray:
+        """Log-density (n,) in nats in the space of X, in float64; the mean of those of several flows."""
+        parameter = next(flows[0].parameters())
         location, scale = (torch.as_tensor(values).to(parameter) for values in (self.location_, self.scale_))
-        log_prob = evaluate(lambda rows: flow.log_prob((rows - location) / scale), X, flow)
-        return log_prob - np.log(self.scale_).sum()
+
+        def log_prob(rows: Tensor) -> Tensor:
+            standardised = (rows - location) / scale
+            return sum(flow.log_prob(standardised) for flow in flows) / len(flows)
+
+        return evaluate(log_prob, X, flows[0]) - np.log(self.scale_).sum()
 
     def sample(self, n_samples: int = 1, random_state: Any = None) -> np.ndarray:
-        """Draw rows from the learned density.
+        """Draw rows from the learned density; of several flows, each row from one of them at random.
 
         Parameters
         ----------
@@ -211,8 +259,14 @@ class BaseFlowDetector(BaseOutlierDetector):
             In the space of X.
         """
         check_is_fitted(self)
-        seed = int(check_random_state(random_state).randint(2**31 - 1))
-        return self.flow_.sample(n_samples, seed).cpu().numpy() * self.scale_ + self.location_
+        random_state = check_random_state(random_state)
+        seeds = self._seeds(int(random_state.randint(2**31 - 1)))
+        origin = random_state.randint(len(self.flows_), size=n_samples)
+        rows = np.empty((n_samples, self.n_features_in_))
+        for number, (flow, seed) in enumerate(zip(self.flows_, seeds, strict=True)):
+            drawn = origin == number
+            rows[drawn] = flow.sample(int(drawn.sum()), seed).cpu().numpy()
+        return rows * self.scale_ + self.location_
 
 
 def feature_scale(X: np.ndarray) -> np.ndarray:
@@ -230,7 +284,7 @@ def evaluate(
     out = np.empty(len(rows))
     with torch.no_grad():
         for part in row_batches(len(rows), batch_size):
-            out[part] = function(torch.as_tensor(rows[part]).to(parameter)).cpu().numpy()
+            out[part] = function(torch.as_tensor(np.array(rows[part])).to(parameter)).cpu().numpy()
     return out
 
 
@@ -330,6 +384,7 @@ class FlowRatioDetector(BaseFlowDetector):
         contamination: str | float = "auto",
         false_alarm_rate: float = 0.05,
         device: str | torch.device = "auto",
+        n_flows: int = 1,
         random_state: Any = None,
         verbose: bool = False,
     ) -> None:
@@ -351,27 +406,30 @@ class FlowRatioDetector(BaseFlowDetector):
             contamination=contamination,
             false_alarm_rate=false_alarm_rate,
             device=device,
+            n_flows=n_flows,
             random_state=random_state,
             verbose=verbose,
         )
         self.fine_tune = fine_tune
         self.memory = memory
 
-    def _fit_flow(self, split: _Split, device: torch.device, seed: int) -> None:
-        if split.aux is None:
+    def _fit_flows(self, split: _Split, device: torch.device, seed: int) -> FitSteps:
+        if split.X_aux is None:
             self.aux_flow_ = None
-            super()._fit_flow(split, device, seed)
+            yield from super()._fit_flows(split, device, seed)
             return
-        auxiliary = self._auxiliary(split.aux, device, seed)
+        auxiliary = self._auxiliary(split.X_aux[split.aux_rows], device, seed)
         self.location_, self.scale_ = auxiliary.location_, auxiliary.scale_
         self.aux_flow_ = auxiliary.flow_.to(device)
         data = self._data(split, device)
-        with torch.no_grad():
-            data.reference, data.reference_aux = (
-                self.aux_flow_.log_prob(rows.double()).float() for rows in (data.X_val, data.X_aux_val)
-            )
-        flow = copy.deepcopy(self.aux_flow_).float() if self.fine_tune else self._new_flow(split.train.shape[1], seed)
-        self._keep(flow, self._train(flow.to(device), data, seed))
+        data.reference, data.reference_aux = (
+            self.aux_flow_.log_prob(rows.double()).float() for rows in (data.X_val, data.X_aux_val)
+        )
+        flows = [
+            copy.deepcopy(self.aux_flow_).float() if self.fine_tune else self._new_flow(split.train.shape[1], own)
+            for own in self._seeds(seed)
+        ]
+        yield from self._train([flow.to(device) for flow in flows], data, seed)
 
     def _auxiliary(self, X_aux: np.ndarray, device: torch.device, seed: int) -> FlowDetector:
         memory = self.memory if hasattr(self.memory, "cache") else Memory(self.memory, verbose=0)
@@ -381,11 +439,11 @@ class FlowRatioDetector(BaseFlowDetector):
     def _auxiliary_parameters(self, seed: int) -> dict[str, Any]:
         left_out = {"fine_tune", "memory", "device", "verbose"}
         parameters = {name: value for name, value in self.get_params(deep=False).items() if name not in left_out}
-        return {**parameters, "stopping": "likelihood", "random_state": seed}
+        return {**parameters, "n_flows": 1, "stopping": "likelihood", "random_state": seed}
 
     def _score_samples(self, X: np.ndarray) -> np.ndarray:
         score = super()._score_samples(X)
-        return score if self.aux_flow_ is None else score - self._log_density(self.aux_flow_, X)
+        return score if self.aux_flow_ is None else score - self._log_density([self.aux_flow_], X)
 
 
 def _fit_auxiliary_flow(parameters: dict[str, Any], X_aux: np.ndarray, device: str, verbose: bool) -> FlowDetector:

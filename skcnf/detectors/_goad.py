@@ -394,7 +394,10 @@ class GOADDetector(BaseOutlierDetector):
         return max(1, _SCORING_NUMBERS // (self.n_transforms * widest))
 
     def _score_samples(self, X: np.ndarray) -> np.ndarray:
-        def score(x: Tensor) -> Tensor:
-            return log_probabilities(self.network_(x), self.network_.centers, self.epsilon).sum(1)
+        location, scale = (torch.as_tensor(values).to(self.network_.weight) for values in (self.location_, self.scale_))
 
-        return evaluate(score, (X - self.location_) / self.scale_, self.network_, self._scoring_rows())
+        def score(x: Tensor) -> Tensor:
+            outputs = self.network_((x - location) / scale)
+            return log_probabilities(outputs, self.network_.centers, self.epsilon).sum(1)
+
+        return evaluate(score, X, self.network_, self._scoring_rows())
