@@ -26,7 +26,8 @@ __all__ = ["Arrays", "Block", "FlatFlows", "Permutation", "blocks_of", "inverse"
 _OUTPUT_SCALE = 0.1  # FrEIA scales the subnetwork's output and the global scale by it
 _SOFTPLUS_BETA = 0.5  # of the global scale
 _WORTH_PICKING = 0.9  # above this share of rows with a gradient, picking them costs more than it saves
-_RUN = 32  # rows
+_MIN_PICKING = 2**17  # numbers in a hidden layer below which it does so anyway
+_RUN = 64  # rows
 
 _threshold_backward = torch.ops.aten.threshold_backward.grad_input
 
@@ -252,7 +253,7 @@ class FlatFlows:
 
     def _backward(self, grad_nll: Tensor) -> Tensor:
         n_rows = grad_nll.shape[1]
-        n_first, picked = _rows_with_gradient(grad_nll)
+        n_first, picked = _rows_with_gradient(grad_nll, self._arrays[n_rows].n_hidden)
         key = (n_rows, n_first, len(picked))
         if key not in self._backwards:
             self._backwards[key] = _Backward(self, self._arrays[n_rows], n_first, len(picked))
@@ -283,13 +284,13 @@ class _NegativeLogLikelihood(torch.autograd.Function):
         return None, None, None
 
 
-def _rows_with_gradient(grad_nll: Tensor) -> tuple[int, Tensor]:
+def _rows_with_gradient(grad_nll: Tensor, n_hidden: int) -> tuple[int, Tensor]:
     """How many rows at the beginning to take, and the numbers of those to pick from the others.
 
     All rows of several flows, which differ, and off the CPU, where to ask would be to wait.
     """
-    n_rows = grad_nll.shape[1]
-    if len(grad_nll) == 1 and grad_nll.device.type == "cpu":
+    n_flows, n_rows = grad_nll.shape
+    if n_flows == 1 and grad_nll.device.type == "cpu" and n_rows * n_hidden >= _MIN_PICKING:
         active = grad_nll[0] != 0
         # whole runs of rows, so that steps share their arrays; a row without gradient may be among them
         n_picked = -(-int(active.sum()) // _RUN) * _RUN

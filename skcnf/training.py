@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 Objective = Callable[[Tensor, Tensor], Tensor]
 Epoch = dict[str, float]
 Flow = RealNVP | LogisticMixtureFlow
-_SMALL_STEP = 2**14  # numbers of a step's rows below which its operations cost more than their arithmetic
+_SMALL_STEP = 2**16  # numbers in a hidden layer up to which calling operations costs more than their arithmetic
 
 
 @dataclass
@@ -182,9 +182,11 @@ class FlowTask:
         return trainer, *self.flow.arguments.values(), len(self.data.X), n_aux, self.data.X.device
 
     def batching_pays(self) -> bool:
-        """Off the CPU, which many small products leave idle, and on it where a step's overhead exceeds its products."""
-        n_numbers = self.flow.n_features * 2 * self.trainer.batch_size
-        return self.data.X.device.type != "cpu" or n_numbers <= _SMALL_STEP
+        """Off the CPU, which many small products leave idle, and on it where calls cost more than arithmetic."""
+        if type(self.flow) is not RealNVP:
+            return False
+        n_hidden = 2 * self.trainer.batch_size * self.flow.arguments["hidden_units"]
+        return self.data.X.device.type != "cpu" or n_hidden <= _SMALL_STEP
 
 
 def train_together(tasks: Sequence[FlowTask], *, batched: bool | None = None) -> None:
