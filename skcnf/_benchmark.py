@@ -57,6 +57,7 @@ def _main_table(args: argparse.Namespace) -> int:
             seeds=range(args.seeds),
             classes=classes,
             n_jobs=args.n_jobs,
+            engine=args.engine,
             output=args.output / "results.csv",
             verbose=True,
         )
@@ -87,6 +88,7 @@ def _paper_table(args: argparse.Namespace, stem: str, layout: Layout) -> None:
         classes=_classes(args),
         detectors=args.detectors,
         n_jobs=args.n_jobs,
+        engine=args.engine,
         device=args.device,
         verbose=True,
     )

@@ -58,6 +58,12 @@ def _add_benchmark(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--seeds", type=_count, default=1, metavar="N", help="runs, with seeds 0 to N-1 (default: 1)")
     command.add_argument("--n-jobs", type=int, default=-1, metavar="N", help="processes (default: -1, one a core)")
     command.add_argument("--device", default="auto", help="of the flows: auto, cpu, cuda (default: auto)")
+    command.add_argument(
+        "--engine",
+        choices=("auto", "single", "batched"),
+        default="auto",
+        help="fit by fit, or all flows of a detector as one model (default: auto, batched on a GPU)",
+    )
     command.add_argument("--output", type=Path, default=Path("results"), help="folder (default: results)")
     command.set_defaults(run=run_benchmark)
 

@@ -112,6 +112,25 @@ def test_a_finished_table_is_not_computed_again_and_a_lost_row_alone_is(data, tm
     assert set(map(tuple, once_more[columns].values)) == set(map(tuple, first[columns].values))
 
 
+def test_batched_fits_give_the_rows_of_single_ones(data, tmp_path):
+    params = {"n_blocks": 2, "hidden_units": 8, "max_epochs": 2, "batch_size": 32, "contamination": 0.1}
+    detectors = {"CF": ContrastiveFlowDetector(**params), "MSE": MSEDetector(contamination=0.1)}
+    single = one_vs_rest(detectors, data, seeds=(0, 1), engine="single")
+    batched = one_vs_rest(detectors, data, seeds=(0, 1), engine="batched", output=tmp_path / "results.csv")
+    assert dict(batched.groupby("detector")["engine"].unique().map(list)) == {"CF": ["batched"], "MSE": ["single"]}
+    keys = ["detector", "inlier_class", "seed"]
+    single, batched = (table.sort_values(keys, ignore_index=True) for table in (single, batched))
+    pd.testing.assert_frame_equal(single[keys], batched[keys])
+    np.testing.assert_allclose(single["auroc"], batched["auroc"], atol=0.001)
+    # all of a batch took the same time
+    assert batched[batched["detector"] == "CF"]["fit_seconds"].nunique() == 1
+    failed = one_vs_rest({"CF": ContrastiveFlowDetector(**params, learning_rate=1e30)}, data, engine="batched")
+    assert failed["error"].str.startswith("FloatingPointError").all()
+    assert len(failed) == 3
+    with pytest.raises(ValueError, match="engine='both' must be"):
+        one_vs_rest(detectors, data, engine="both")
+
+
 def test_an_empty_table_has_numbers_for_columns_too(data):
     table = one_vs_rest({}, data)
     assert tuple(table.columns) == COLUMNS

@@ -17,6 +17,9 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import has_fit_parameter
 from tqdm import tqdm
 
+from skcnf._runtime import resolve_device
+from skcnf.detectors import fit_many
+from skcnf.detectors._flow import BaseFlowDetector
 from skcnf.evaluation._metrics import METRICS, evaluate_scores
 from skcnf.evaluation._results import ResultLog
 
@@ -49,6 +52,10 @@ class Problem:
     X_test: np.ndarray
     judged: Mapping[str, np.ndarray]
 
+    def inliers(self) -> np.ndarray:
+        """The rows to fit on."""
+        return self.X_train if self.train_rows is None else self.X_train[self.train_rows]
+
 
 @dataclass(frozen=True)
 class _Task:
@@ -72,18 +79,24 @@ def run_protocol(
     n_jobs: int | None,
     log: ResultLog,
     verbose: bool,
+    engine: str = "auto",
 ) -> pd.DataFrame:
     """Fit every detector to every problem with every seed, but for rows that ``log`` holds; the rows asked for.
 
     ``header`` names the ``dataset``, ``protocol`` and ``features``; ``fingerprint`` is a digest of the data. A task
-    that fails gives rows without numbers and with its error; the others go on, and a later run tries it again.
+    that fails gives rows without numbers and with its error; the others go on, and a later run tries it again. Tasks
+    of the engine "batched" run, and fail, together with the others of their detector.
     """
-    tasks = list(make_tasks(header, fingerprint, problems, detectors, seeds))
+    tasks = list(make_tasks(header, fingerprint, problems, detectors, seeds, engine))
     missing = sorted((task for task in tasks if not all(key in log for key in task.keys())), key=turn)
+    units: dict[Any, list[_Task]] = {}
+    for number, task in enumerate(missing):
+        alone = task.key["engine"] == "single"
+        units.setdefault(number if alone else (task.key["config"], id(task.problem.X_aux)), []).append(task)
     parallel = Parallel(n_jobs=n_jobs, return_as="generator_unordered")
-    results = parallel(delayed(_run)(task.key, task.estimator, *vars(task.problem).values()) for task in missing)
+    results = parallel(delayed(_run)(unit) for unit in units.values())
     hidden = None if verbose else True
-    bar = tqdm(results, total=len(missing), desc=header["protocol"], unit="fit", leave=False, disable=hidden)
+    bar = tqdm(results, total=len(units), desc=header["protocol"], unit="fit", leave=False, disable=hidden)
     with warnings.catch_warnings():
         # joblib's process pool replaces workers that have grown; no task is lost
         warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
@@ -98,8 +111,11 @@ def make_tasks(
     problems: Sequence[Problem],
     detectors: Mapping[str, BaseEstimator],
     seeds: Iterable[int],
+    engine: str = "auto",
 ) -> Iterator[_Task]:
     """Seed by seed, problem by problem, detector by detector."""
+    if engine not in ("auto", "single", "batched"):
+        raise ValueError(f"engine={engine!r} must be 'auto', 'single' or 'batched'.")
     for seed in seeds:
         for problem in problems:
             for name, detector in detectors.items():
@@ -113,9 +129,16 @@ def make_tasks(
                     "config": config,
                     "inlier_class": problem.inlier_class,
                     "seed": seed,
-                    "engine": "single",
+                    "engine": _engine_of(detector, engine),
                 }
                 yield _Task(key, estimator, problem, problem is problems[0])
+
+
+def _engine_of(detector: BaseEstimator, wanted: str) -> str:
+    """Whether a detector's fits are made one by one or, as flows' can be, together."""
+    if wanted == "single" or not isinstance(detector, BaseFlowDetector):
+        return "single"
+    return "batched" if wanted == "batched" or resolve_device(detector.device).type == "cuda" else "single"
 
 
 def turn(task: _Task) -> tuple[int, int]:
@@ -139,30 +162,35 @@ def _fit(estimator: BaseEstimator, X: np.ndarray, X_aux: np.ndarray | None) -> N
         estimator.fit(X)
 
 
-def _run(
-    key: dict[str, Any],
-    estimator: BaseEstimator,
-    inlier_class: str,
-    X_train: np.ndarray,
-    train_rows: np.ndarray | None,
-    X_aux: np.ndarray | None,
-    X_test: np.ndarray,
-    judged: Mapping[str, np.ndarray],
-) -> list[dict[str, Any]]:
-    estimator = clone(estimator)
-    row = {**key, "fit_seconds": math.nan, "score_seconds": math.nan, "n_epochs": math.nan, "error": ""}
+def _run(tasks: Sequence[_Task]) -> list[dict[str, Any]]:
+    """The rows of one task of the engine "single", or of some that are fitted together."""
+    estimators = [clone(task.estimator) for task in tasks]
+    blank = {"fit_seconds": math.nan, "score_seconds": math.nan, "n_epochs": math.nan, "error": ""}
+    rows = [{**task.key, **blank} for task in tasks]
     try:
         start = time.perf_counter()
-        _fit(estimator, X_train if train_rows is None else X_train[train_rows], X_aux)
-        row["fit_seconds"] = time.perf_counter() - start
-        row["n_epochs"] = float(getattr(estimator, "n_epochs_", math.nan))
-        start = time.perf_counter()
-        scores = np.asarray(estimator.score_samples(X_test))
-        row["score_seconds"] = time.perf_counter() - start
-        return [{**row, "anomalies": name, **_metrics(y, scores)} for name, y in judged.items()]
+        if tasks[0].key["engine"] == "batched":
+            fit_many(estimators, [task.problem.inliers() for task in tasks], tasks[0].problem.X_aux, batched=True)
+        else:
+            _fit(estimators[0], tasks[0].problem.inliers(), tasks[0].problem.X_aux)
+        fit_seconds = (time.perf_counter() - start) / len(tasks)
+        judged = []
+        for task, estimator, row in zip(tasks, estimators, rows, strict=True):
+            row["fit_seconds"] = fit_seconds
+            row["n_epochs"] = float(getattr(estimator, "n_epochs_", math.nan))
+            start = time.perf_counter()
+            scores = np.asarray(estimator.score_samples(task.problem.X_test))
+            row["score_seconds"] = time.perf_counter() - start
+            judged += [{**row, "anomalies": name, **_metrics(y, scores)} for name, y in task.problem.judged.items()]
+        return judged
     except Exception as error:  # whatever a detector raises: on record, and the others go on
-        row["error"] = " ".join(f"{type(error).__name__}: {error}".split())
-        return [{**row, "anomalies": name, **dict.fromkeys(METRICS, math.nan)} for name in judged]
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        blank = {"error": text, **dict.fromkeys(METRICS, math.nan)}
+        return [
+            {**row, "anomalies": name, **blank}
+            for task, row in zip(tasks, rows, strict=True)
+            for name in task.problem.judged
+        ]
 
 
 def _metrics(y: np.ndarray, scores: np.ndarray) -> dict[str, float]:

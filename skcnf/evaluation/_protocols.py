@@ -21,6 +21,9 @@ seeds : sequence of int, default=(0,)
         One run each.
     n_jobs : int, optional
         Of joblib; every (detector, inlier class, seed) is one task, so that any joblib backend serves.
+    engine : {"auto", "single", "batched"}, default="auto"
+        "batched" trains the flows of one detector, all classes and seeds, as one model (`skcnf.fit_many`), and reports
+        seconds per flow; "auto" is that where a flow detector's device is CUDA, else one fit after the other.
     output : path, optional
         A CSV file that rows are appended to as they come. Rows it already holds for the same data, detector parameters,
         inlier class, anomalies and seed are not computed again, unless they record an error.
@@ -50,6 +53,7 @@ def one_vs_rest(
     classes: Iterable[str] | None = None,
     pairs: bool = False,
     n_jobs: int | None = None,
+    engine: str = "auto",
     output: str | os.PathLike[str] | None = None,
     verbose: bool = False,
 ) -> pd.DataFrame:
@@ -91,6 +95,7 @@ def one_vs_rest(
         detectors,
         seeds=seeds,
         n_jobs=n_jobs,
+        engine=engine,
         log=ResultLog(output),
         verbose=verbose,
     )
@@ -104,6 +109,7 @@ def class_vs_class(
     seeds: Sequence[int] = (0,),
     classes: Iterable[str] | None = None,
     n_jobs: int | None = None,
+    engine: str = "auto",
     output: str | os.PathLike[str] | None = None,
     verbose: bool = False,
 ) -> pd.DataFrame:
@@ -133,6 +139,7 @@ def class_vs_class(
         detectors,
         seeds=seeds,
         n_jobs=n_jobs,
+        engine=engine,
         log=ResultLog(output),
         verbose=verbose,
     )
@@ -146,6 +153,7 @@ def dataset_vs_dataset(
     *,
     seeds: Sequence[int] = (0,),
     n_jobs: int | None = None,
+    engine: str = "auto",
     output: str | os.PathLike[str] | None = None,
     verbose: bool = False,
 ) -> pd.DataFrame:
@@ -186,6 +194,7 @@ def dataset_vs_dataset(
         detectors,
         seeds=seeds,
         n_jobs=n_jobs,
+        engine=engine,
         log=ResultLog(output),
         verbose=verbose,
     )

@@ -90,6 +90,7 @@ def run_layout(
     classes: Sequence[str] | None = None,
     detectors: Sequence[str] | None = None,
     n_jobs: int | None = None,
+    engine: str = "auto",
     device: str = "auto",
     verbose: bool = False,
 ) -> tuple[ReportTable, pd.DataFrame]:
@@ -105,7 +106,7 @@ def run_layout(
         The CSV file of results.
     classes, detectors : sequence of str, optional
         Only these inlier classes and detectors.
-    n_jobs, verbose
+    n_jobs, engine, verbose
         As in `one_vs_rest`.
     device : str
         Of the flows.
@@ -118,7 +119,7 @@ def run_layout(
     wanted = None if detectors is None else set(make_detectors(detectors))
     notes = [_ENCODER_NOTE] if layout.number is not None else []
     frames = []
-    options = {"n_jobs": n_jobs, "output": output, "verbose": verbose}
+    options = {"n_jobs": n_jobs, "engine": engine, "output": output, "verbose": verbose}
     with tempfile.TemporaryDirectory() as memory:
         for study in layout.studies:
             try:
