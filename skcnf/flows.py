@@ -8,6 +8,7 @@ features at least; for one there is `LogisticMixtureFlow`, with the same methods
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -16,11 +17,13 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from skcnf import coupling
-from skcnf._runtime import seeded
+from skcnf._runtime import row_batches, seeded
 from skcnf.objectives import LOG_2PI, negative_log_likelihood
 
 __all__ = ["LogisticMixtureFlow", "RealNVP"]
 
+_Weights = tuple[list[coupling.Block], list[coupling.Permutation], float, coupling.Arrays]
+_TILE = 2048  # rows whose arrays stay in a CPU's cache
 _BISECTIONS = 80  # from a bracket of some hundred units down to the last digit of a double
 
 
@@ -105,8 +108,11 @@ class RealNVP(nn.Module):
                 (x,), block_log_det = block((x,))
                 log_det = log_det + block_log_det
             return x, log_det
-        z, log_det = coupling.latent(x.detach().unsqueeze(0), *self._weights(len(x)))
-        return z.squeeze(0).mT, log_det.squeeze(0)
+        z, log_det = torch.empty_like(x), x.new_empty(len(x))
+        for rows, weights in self._tiles(x):
+            columns, log_det[rows] = coupling.latent(x[rows].unsqueeze(0), *weights)
+            z[rows] = columns.squeeze(0).mT
+        return z, log_det
 
     def inverse(self, z: Tensor) -> Tensor:
         """The rows (n, d) whose latent points are ``z`` (n, d)."""
@@ -114,14 +120,23 @@ class RealNVP(nn.Module):
             for block in reversed(self.blocks):
                 (z,), _ = block((z,), rev=True)
             return z
-        return coupling.inverse(z.detach().unsqueeze(0), *self._weights(len(z))).squeeze(0).mT.contiguous()
+        x = torch.empty_like(z)
+        for rows, weights in self._tiles(z):
+            x[rows] = coupling.inverse(z[rows].unsqueeze(0), *weights).squeeze(0).mT
+        return x
 
     def _needs_graph(self, x: Tensor) -> bool:
         return torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in self.parameters()))
 
-    def _weights(self, n: int) -> tuple[list[coupling.Block], list[coupling.Permutation], float, coupling.Arrays]:
-        blocks = coupling.blocks_of(self.blocks)
-        return blocks, self._permutations(), self.arguments["affine_clamp"], coupling.Arrays(blocks, n)
+    def _tiles(self, x: Tensor) -> Iterator[tuple[slice, _Weights]]:
+        """Rows that pass together, and what they pass through: arrays that all tiles write to, one after the other."""
+        blocks, permutations = coupling.blocks_of(self.blocks), self._permutations()
+        size, arrays = _TILE if x.device.type == "cpu" else max(1, len(x)), None
+        for rows in row_batches(len(x), size):
+            n_rows = rows.stop - rows.start
+            if arrays is None or arrays.n_rows != n_rows:
+                arrays = coupling.Arrays(blocks, n_rows, None if arrays is None else arrays.pool)
+            yield rows, (blocks, permutations, self.arguments["affine_clamp"], arrays)
 
     def _permutations(self) -> list[coupling.Permutation]:
         """Those of the blocks, found anew when weights have been loaded, moved or cast."""

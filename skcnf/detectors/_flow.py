@@ -30,7 +30,7 @@ __all__ = ["BaseFlowDetector", "FlowDetector", "FlowRatioDetector"]
 
 _MAX_AUX_VALIDATION_ROWS = 2000
 _MAX_NUMBERS_IN_MEMORY = 2**27  # of auxiliary rows, in float32: half a GiB
-_SCORING_BATCH = 1024  # a tile whose arrays stay in cache
+_SCORING_BATCH = 16_384
 _ModuleT = TypeVar("_ModuleT", bound=nn.Module)
 
 

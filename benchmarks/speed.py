@@ -1,0 +1,319 @@
+"""Fitting, scoring and sampling beside the bare matrix products, a plain FrEIA loop, zuko and normflows, in one run.
+
+All have the paper's architecture (RealNVP, 8 blocks, subnetworks 64-512-128, d = 128) and random float32 rows. A step
+of fitting sees 256 inliers and 256 auxiliary rows. Rounds of all candidates follow each other, so that a busy machine
+slows all alike; given are medians of the rounds, their range, and the median over rounds of the ratio to the bare
+products of the same round. Bare products are those of the subnetworks alone, forward and, in fitting, backward.
+
+    pip install zuko normflows
+    python benchmarks/speed.py > docs/results/speed.txt
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from functools import partial
+
+import normflows
+import numpy as np
+import torch
+import zuko
+
+from skcnf import ContrastiveFlowDetector
+from skcnf._benchmark import environment
+from skcnf._runtime import resolve_device
+from skcnf.datasets import load_cifar10_features
+from skcnf.flows import RealNVP
+from skcnf.objectives import contrastive_loss, negative_log_likelihood
+from skcnf.training import FlowData, FlowTask, FlowTrainer, train_together
+
+D, HIDDEN, BLOCKS, BATCH, STEPS = 128, 512, 8, 256, 10
+CLAMP = 1e6  # every auxiliary row has a gradient
+TILE = 1024  # rows of a pass in scoring, for all candidates
+IMPORTS = ("import skcnf", "import torch", "import FrEIA.modules", "import zuko", "import normflows")
+CPU = torch.device("cpu")
+
+
+def seconds(function, device):
+    start = time.perf_counter()
+    function()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start
+
+
+def bare(n, device, dtype, *, backward):
+    def random(*shape):
+        return torch.randn(*shape, device=device, dtype=dtype)
+
+    x, hidden, out = random(n, D // 2), random(n, HIDDEN), random(n, D)
+    layers = [(random(HIDDEN, D // 2), random(D, HIDDEN)) for _ in range(BLOCKS)]
+
+    def products():
+        for first, second in layers:
+            x @ first.T, hidden @ second.T
+            if backward:
+                out @ second, out.T @ hidden, hidden @ first, hidden.T @ x
+
+    return products
+
+
+def freia_log_prob(flow):
+    def log_prob(x):
+        log_det = x.new_zeros(len(x))
+        for block in flow.blocks:
+            (x,), block_log_det = block((x,))
+            log_det = log_det + block_log_det
+        return -negative_log_likelihood(x, log_det)
+
+    return log_prob
+
+
+def zuko_flow(device):
+    flow = zuko.flows.RealNVP(D, transforms=BLOCKS, hidden_features=[HIDDEN]).to(device)
+    return flow, lambda x: flow().log_prob(x), lambda n: flow().sample((n,))
+
+
+def normflows_flow(device):
+    layers = []
+    for _ in range(BLOCKS):
+        subnet = normflows.nets.MLP([D // 2, HIDDEN, D], init_zeros=True)
+        layers += [normflows.flows.AffineCouplingBlock(subnet), normflows.flows.Permute(D, mode="shuffle")]
+    flow = normflows.NormalizingFlow(normflows.distributions.DiagGaussian(D, trainable=False), layers).to(device)
+    return flow, flow.log_prob, lambda n: flow.sample(n)[0]
+
+
+def random_rows(device):
+    return tuple(torch.randn(STEPS * BATCH, D, device=device) * spread for spread in (1.0, 2.0))
+
+
+def loop(module, log_prob, device, *, passes, fused):
+    """``STEPS`` steps of the contrastive objective, in one pass of both kinds of rows or two."""
+    X, X_aux = random_rows(device)
+    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.Adam(parameters, lr=1e-3, fused=fused or None)
+
+    def steps():
+        for x, x_aux in zip(X.split(BATCH), X_aux.split(BATCH), strict=True):
+            if passes == 2:
+                nll, nll_aux = -log_prob(x), -log_prob(x_aux)
+            else:
+                nll, nll_aux = (-log_prob(torch.cat([x, x_aux]))).split(BATCH)
+            loss = contrastive_loss(nll, nll_aux, CLAMP)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+    return steps
+
+
+def package_steps(device, *, active=1.0, n_flows=1):
+    """An epoch of ``STEPS`` steps of the package's loop: batches drawn, noise, held-out rows, best weights.
+
+    ``active`` is the share of auxiliary rows with a gradient.
+    """
+    X, X_aux = random_rows(device)
+    noise = torch.full((D,), 0.01, device=device)
+
+    def objective(nll, nll_aux):
+        clamp = nll_aux.detach().kthvalue(max(1, round(active * len(nll_aux)))).values + 1e-3
+        return contrastive_loss(nll, nll_aux, clamp)
+
+    def epoch():
+        trainer = FlowTrainer(max_epochs=1, batch_size=BATCH)
+        data = FlowData(X, X[:1], X_aux, X_aux[:1], noise_std=noise)
+        train_together([FlowTask(trainer, flow, data, objective) for flow in flows], batched=True)
+
+    flows = [RealNVP(D, seed=seed).to(device) for seed in range(n_flows)]
+    return epoch
+
+
+def without_grad(function, rows):
+    def score():
+        with torch.no_grad():
+            for part in rows.split(TILE):
+                function(part)
+
+    return score
+
+
+def table(title, functions, device, rounds, unit, *, per_second):
+    """``unit`` is what one call handles; of several flows, each by each."""
+    times = {name: [] for name in functions}
+    for _ in range(rounds + 1):
+        for name, function in functions.items():
+            times[name].append(seconds(function, device))
+    times = {name: values[1:] for name, values in times.items()}  # the first round warms up
+    base = next(iter(times.values()))
+    print(f"\n{title}")
+    for name, values in times.items():
+        units = unit * (int(name.split()[1]) if name.endswith("flows together") else 1)
+        shown = sorted(units / t if per_second else 1e3 * t / units for t in values)
+        ratio = statistics.median(first / value * units / unit for first, value in zip(base, values, strict=True))
+        low, middle, high = (f"{value:,.4g}" for value in (shown[0], statistics.median(shown), shown[-1]))
+        print(f"  {name:<54}{middle:>10}  {f'({low} to {high})':<22}{ratio:>6.2f} of the bare rate", flush=True)
+
+
+def fitting(device, rounds):
+    flow, freia = RealNVP(D).to(device), RealNVP(D).to(device)
+    theirs = {"zuko": zuko_flow(device), "normflows": normflows_flow(device)}
+    products = bare(2 * BATCH, device, torch.float32, backward=True)
+    functions = {
+        "bare products, float32": lambda: [products() for _ in range(STEPS)],
+        "skcnf, whole epoch, every row with a gradient": package_steps(device),
+        "skcnf, a third of the auxiliary rows with a gradient": package_steps(device, active=1 / 3),
+        "skcnf, 5 flows together": package_steps(device, n_flows=5),
+        "FrEIA's blocks, 2 passes, Adam": loop(flow, freia_log_prob(flow), device, passes=2, fused=False),
+        "FrEIA's blocks, 1 pass, fused Adam": loop(freia, freia_log_prob(freia), device, passes=1, fused=True),
+        **{
+            f"{name}, 1 pass, fused Adam": loop(module, log_prob, device, passes=1, fused=True)
+            for name, (module, log_prob, _) in theirs.items()
+        },
+    }
+    title = f"fit: ms a step of {BATCH} inliers and {BATCH} auxiliary rows, and flow"
+    table(title, functions, device, rounds, STEPS, per_second=False)
+
+
+def stopping(device):
+    data = load_cifar10_features()
+    X = data.X_train[data.y_train == 0]
+    detector = ContrastiveFlowDetector(device=device, random_state=0)
+    took = seconds(lambda: detector.fit(X, data.X_aux), device)
+    epochs = len(detector.history_)
+    print(
+        f"\nfit to the default stopping point: CIFAR-10, plane, {len(X):,} inliers, {len(data.X_aux):,} auxiliary\n"
+        f"  {took:.2f} s, {epochs} epochs, {2 * 0.9 * len(X) * epochs / took:,.0f} rows a second, validation included; "
+        f"auxiliary rows with a gradient: {detector.history_[0]['aux_active_fraction']:.0%} in the first epoch, "
+        f"{detector.history_[-1]['aux_active_fraction']:.0%} in the last"
+    )
+
+
+def scoring(device, rounds):
+    rng = np.random.default_rng(0)
+    detector = ContrastiveFlowDetector(max_epochs=1, device=device, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of the clamp: one epoch does not reach it
+        detector.fit(rng.normal(size=(600, D)), 2 * rng.normal(size=(600, D)))
+    peers = {
+        "FrEIA's blocks, float64": (freia_log_prob(RealNVP(D).to(device).double()), torch.float64),
+        "FrEIA's blocks, float32": (freia_log_prob(RealNVP(D).to(device)), torch.float32),
+        "zuko, float32": (zuko_flow(device)[1], torch.float32),
+        "normflows, float32": (normflows_flow(device)[1], torch.float32),
+    }
+    for n in (1, 256, 100_000):
+        score_rows(n, detector, peers, device, rounds if n < 1000 else max(3, rounds // 3))
+
+
+def score_rows(n, detector, peers, device, rounds):
+    rows = torch.randn(n, D, device=device)
+    X = rows.cpu().numpy()
+    repeat = -(-n // TILE)
+    products = {
+        name: bare(min(n, TILE), device, dtype, backward=False)
+        for name, dtype in (("float64", torch.float64), ("float32", torch.float32))
+    }
+    calls = 100 if n == 1 else 1
+    functions = {
+        **{
+            f"bare products, {name}": lambda call=call: [call() for _ in range(repeat * calls)]
+            for name, call in products.items()
+        },
+        "skcnf, score_samples, float64": lambda: [detector.score_samples(X) for _ in range(calls)],
+    }
+    for name, (log_prob, dtype) in peers.items():
+        score = without_grad(log_prob, rows.to(dtype))
+        functions[name] = lambda score=score: [score() for _ in range(calls)]
+    table(f"score: rows a second, {n:,} rows a call", functions, device, rounds, n * calls, per_second=True)
+
+
+def sampling(device, rounds):
+    n = 4096
+    flow, zuko_sample, normflows_sample = RealNVP(D).to(device), zuko_flow(device)[2], normflows_flow(device)[2]
+    products = bare(TILE, device, torch.float32, backward=False)
+    sizes = torch.full((n // TILE,), TILE)
+    functions = {
+        "bare products, float32": lambda: [products() for _ in sizes],
+        "skcnf, float32": lambda: [flow.sample(TILE) for _ in sizes],
+        "zuko, float32": lambda: [without_grad(lambda _: zuko_sample(TILE), sizes[:1])() for _ in sizes],
+        "normflows, float32": lambda: [without_grad(lambda _: normflows_sample(TILE), sizes[:1])() for _ in sizes],
+    }
+    table(f"sample: rows a second, {n:,} rows", functions, device, rounds, n, per_second=True)
+
+
+def memory_tasks(device):
+    """Name to what a process of its own does; their peaks say what each needs beyond torch and the rows."""
+    theirs = {"zuko": partial(zuko_flow, device), "normflows": partial(normflows_flow, device)}
+    freia = RealNVP(D).to(device)
+    return {
+        "nothing but the imports": lambda: None,
+        "fit, skcnf": package_steps(device),
+        "fit, FrEIA's blocks, 1 pass": loop(freia, freia_log_prob(freia), device, passes=1, fused=True),
+        **{
+            f"fit, {name}, 1 pass": lambda make=make: loop(*make()[:2], device, passes=1, fused=True)()
+            for name, make in theirs.items()
+        },
+        "score 1,000 rows, skcnf": partial(score_some, 1000),
+        "score 200,000 rows (98 MiB), skcnf": partial(score_some, 200_000),
+    }
+
+
+def score_some(n):
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(n, D)).astype(np.float32)
+    detector = ContrastiveFlowDetector(max_epochs=1, device="cpu", random_state=0)
+    warnings.simplefilter("ignore", UserWarning)
+    detector.fit(rng.normal(size=(600, D)), 2 * rng.normal(size=(600, D))).score_samples(rows)
+
+
+def memory(device):
+    print("\nmemory: peak of a process, MiB" + ("" if device.type == "cpu" else " (of the host)"))
+    for name in memory_tasks(device):
+        command = [sys.executable, __file__, "--device", str(device), "--peak", name]
+        print(f"  {name:<54}{subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip():>10}")
+
+
+def importing(rounds):
+    print("\nimport: seconds in a fresh process, less an empty one")
+    commands = {code: ["-c", code] for code in IMPORTS} | {"python -m skcnf --help": ["-m", "skcnf", "--help"]}
+
+    def run(command):
+        return seconds(lambda: subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL), CPU)
+
+    for name, command in commands.items():
+        times = sorted(run(command) - run(["-c", ""]) for _ in range(rounds))
+        spread = f"({times[0]:.3f} to {times[-1]:.3f})"
+        print(f"  {name:<54}{statistics.median(times):>10.3f}  {spread}", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--threads", type=int, help="of torch; its own choice by default")
+    parser.add_argument("--peak", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    device = resolve_device(args.device)
+    if args.peak:
+        memory_tasks(device)[args.peak]()
+        print(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f}")
+        return
+    print(f"medians of {args.rounds} rounds (range); {torch.get_num_threads()} threads, device {device}")
+    fitting(device, args.rounds)
+    stopping(device)
+    scoring(device, args.rounds)
+    sampling(device, args.rounds)
+    memory(device)
+    importing(args.rounds)
+    print(f"\n{environment()}")
+
+
+if __name__ == "__main__":
+    main()
