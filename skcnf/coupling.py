@@ -1,9 +1,8 @@
 """FrEIA's AllInOneBlock written out for rows, forward, backward and inverse: the same numbers, less work.
 
 FrEIA permutes features by a dense product and leaves the backward pass to autograd, which keeps and visits about a
-dozen arrays a block. Here permutations are indexing, steps of training write to the same arrays again and again, and
-auxiliary rows beyond the clamp, whose gradient is zero, have no part in the backward pass. FrEIA's block stays the
-definition; the tests hold values and gradients against it.
+dozen arrays a block. Here permutations are indexing, and steps of training write to the same arrays again and again.
+FrEIA's block stays the definition; the tests hold values and gradients against it.
 
 Arrays are (F, d, n): F flows of one architecture side by side, d features, n rows. With the rows last, halves and
 permutations of features are whole runs of memory.
@@ -25,10 +24,6 @@ __all__ = ["Arrays", "Block", "FlatFlows", "Permutation", "blocks_of", "inverse"
 
 _OUTPUT_SCALE = 0.1  # FrEIA scales the subnetwork's output and the global scale by it
 _SOFTPLUS_BETA = 0.5  # of the global scale
-_WORTH_PICKING = 0.9  # above this share of rows with a gradient, picking them costs more than it saves
-_MIN_PICKING = 2**17  # numbers in a hidden layer below which it does so anyway
-_RUN = 64  # rows
-
 _threshold_backward = torch.ops.aten.threshold_backward.grad_input
 
 
@@ -141,7 +136,11 @@ class Arrays:
         self.n_features = blocks[0].scale.shape[1]
         self.n_changed = self.n_features - self.kept
         self.input = self("input", self.n_features)
-        self.by_block = [_BlockArrays(self, *(n, n) if keep else ("", n % 2)) for n in range(len(blocks))]
+        if keep:
+            self.by_block = [_BlockArrays(self, n, n) for n in range(len(blocks))]
+        else:
+            turns = [_BlockArrays(self, "", turn) for turn in (0, 1)]
+            self.by_block = [turns[n % 2] for n in range(len(blocks))]
 
     def __call__(self, name: str, n_features: int) -> Tensor:
         return self.pool(name, self.n_flows, n_features, self.n_rows)
@@ -234,7 +233,7 @@ class FlatFlows:
         self.blocks, self._gradients = (_views(values, shapes) for values in (self.values.data, self._gradient))
         self._pool = _Pool(self.values)
         self._arrays: dict[int, Arrays] = {}
-        self._backwards: dict[tuple[int, int, int], _Backward] = {}
+        self._backwards: dict[int, _Backward] = {}
         self._n_forward = 0
 
     def nll(self, x: Tensor) -> Tensor:
@@ -253,11 +252,9 @@ class FlatFlows:
 
     def _backward(self, grad_nll: Tensor) -> Tensor:
         n_rows = grad_nll.shape[1]
-        n_first, picked = _rows_with_gradient(grad_nll, self._arrays[n_rows].n_hidden)
-        key = (n_rows, n_first, len(picked))
-        if key not in self._backwards:
-            self._backwards[key] = _Backward(self, self._arrays[n_rows], n_first, len(picked))
-        self._backwards[key](grad_nll, picked)
+        if n_rows not in self._backwards:
+            self._backwards[n_rows] = _Backward(self, self._arrays[n_rows])
+        self._backwards[n_rows](grad_nll)
         return self._gradient
 
 
@@ -284,121 +281,72 @@ class _NegativeLogLikelihood(torch.autograd.Function):
         return None, None, None
 
 
-def _rows_with_gradient(grad_nll: Tensor, n_hidden: int) -> tuple[int, Tensor]:
-    """How many rows at the beginning to take, and the numbers of those to pick from the others.
-
-    All rows of several flows, which differ, and off the CPU, where to ask would be to wait.
-    """
-    n_flows, n_rows = grad_nll.shape
-    if n_flows == 1 and grad_nll.device.type == "cpu" and n_rows * n_hidden >= _MIN_PICKING:
-        active = grad_nll[0] != 0
-        # whole runs of rows, so that steps share their arrays; a row without gradient may be among them
-        n_picked = -(-int(active.sum()) // _RUN) * _RUN
-        if n_picked <= _WORTH_PICKING * n_rows:
-            n_first = int(active.to(torch.uint8).cumprod(0).sum()) // _RUN * _RUN
-            order = active[n_first:].to(torch.uint8).argsort(descending=True, stable=True)
-            return n_first, n_first + order[: n_picked - n_first]
-    return n_rows, torch.empty(0, dtype=torch.long, device=grad_nll.device)
-
-
 class _Backward:
-    """The backward pass of `FlatFlows.nll` for the first rows and some picked ones: fills the flows' gradient."""
+    """The backward pass of `FlatFlows.nll`: fills the flows' gradient."""
 
-    def __init__(self, flows: FlatFlows, arrays: Arrays, n_first: int, n_picked: int) -> None:
-        self.flows, self.arrays, self.n_first = flows, arrays, n_first
-        self.n_rows = n_first + n_picked
-        self.all_rows = self.n_rows == arrays.n_rows
+    def __init__(self, flows: FlatFlows, arrays: Arrays) -> None:
+        self.flows, self.z = flows, arrays.by_block[-1].x
         self.grad_scales = flows.values.new_empty(len(flows.blocks), arrays.n_flows, arrays.n_features, 1)
-        self.z = _Rows(self, x=arrays.by_block[-1].x)
         inputs = [arrays.input, *(a.x for a in arrays.by_block[:-1])]
         self.blocks = [
-            _BlockBackward(self, number, x, a)
-            for number, (x, a) in enumerate(zip(inputs, arrays.by_block, strict=True))
+            _BlockBackward(flows, arrays, number, x, self.grad_scales[number]) for number, x in enumerate(inputs)
         ]
+        self.grad = arrays(f"grad {len(inputs) % 2}", arrays.n_features)
 
-    def array(self, name: str, n_features: int) -> Tensor:
-        return self.flows._pool(name, self.arrays.n_flows, n_features, self.n_rows)
-
-    def __call__(self, grad_nll: Tensor, picked: Tensor) -> None:
-        if not self.all_rows:
-            grad_nll = torch.cat([grad_nll[:, : self.n_first], grad_nll[:, picked]], 1)
-        grad_nll = grad_nll.unsqueeze(1)
-        grad_log_det = -grad_nll
+    def __call__(self, grad_nll: Tensor) -> None:
         blocks = self.flows.blocks
         scales = _scales(blocks)
-        grad = torch.mul(self.z(picked)["x"], grad_nll, out=self.array(f"grad {len(blocks) % 2}", scales.shape[2]))
+        grad_nll = grad_nll.unsqueeze(1)
+        grad_log_det = -grad_nll
+        grad = torch.mul(self.z, grad_nll, out=self.grad)
         for step, scale in zip(reversed(self.blocks), scales.flip(0), strict=True):
-            grad = step(grad, grad_log_det, scale, picked)
+            grad = step(grad, grad_log_det, scale)
         self.grad_scales += grad_log_det.sum(2, keepdim=True) / scales
         slopes = _OUTPUT_SCALE * torch.sigmoid(_SOFTPLUS_BETA * torch.stack([block.scale for block in blocks]))
         for gradient, values in zip(self.flows._gradients, self.grad_scales * slopes, strict=True):
             gradient.scale.copy_(values)
 
 
-class _Rows:
-    """Arrays (F, d, n) by name, or copies of those rows that have a gradient."""
-
-    def __init__(self, backward: _Backward, **values: Tensor) -> None:
-        self.values, self.copies = values, []
-        if not backward.all_rows:
-            self.values = {name: backward.array(f"picked {name}", value.shape[1]) for name, value in values.items()}
-            for source, target in zip(values.values(), self.values.values(), strict=True):
-                n_first = backward.n_first
-                self.copies.append((source[0], source[0, :, :n_first], target[0, :, :n_first], target[0, :, n_first:]))
-
-    def __call__(self, picked: Tensor) -> dict[str, Tensor]:
-        for source, source_first, target_first, target_picked in self.copies:
-            target_first.copy_(source_first)
-            torch.index_select(source, 1, picked, out=target_picked)
-        return self.values
-
-
 class _BlockBackward:
-    def __init__(self, backward: _Backward, number: int, x: Tensor, a: _BlockArrays) -> None:
-        flows, arrays = backward.flows, backward.arrays
-        self.block, self.gradient = flows.blocks[number], flows._gradients[number]
-        self.permutation, self.grad_scale = flows.permutations[number], backward.grad_scales[number]
-        self.is_first = number == 0
-        self.rows = _Rows(backward, x=x, hidden=a.hidden, squashed=a.squashed, factor=a.factor, coupled=a.coupled)
-        values = self.rows.values
-        self.hidden, self.squashed, self.factor, self.coupled = (
-            values[name] for name in ("hidden", "squashed", "factor", "coupled")
+    def __init__(self, flows: FlatFlows, arrays: Arrays, number: int, x: Tensor, grad_scale: Tensor) -> None:
+        self.block, self.gradient, self.permutation = (
+            values[number] for values in (flows.blocks, flows._gradients, flows.permutations)
         )
-        self.first, self.second = arrays.halves(values["x"])
-        self.first_t, self.hidden_t = self.first.mT, self.hidden.mT
+        self.saved, self.grad_scale, self.is_first = arrays.by_block[number], grad_scale, number == 0
+        self.first, self.second = arrays.halves(x)
+        self.first_t, self.hidden_t = self.first.mT, self.saved.hidden.mT
         self.weight_1_t, self.weight_2_t = self.block.weight_1.mT, self.block.weight_2.mT
 
-        self.grad = backward.array(f"grad {number % 2}", arrays.n_features)
+        self.grad = arrays(f"grad {number % 2}", arrays.n_features)
         self.grad_first, self.grad_second = arrays.halves(self.grad)
-        self.product = backward.array("product", arrays.n_features)
-        self.grad_out = backward.array("grad out", 2 * arrays.n_changed)
+        self.product = arrays("product", arrays.n_features)
+        self.grad_out = arrays("grad out", 2 * arrays.n_changed)
         self.grad_log_scale, self.grad_shift = self.grad_out.split(arrays.n_changed, 1)
-        self.grad_hidden = backward.array("grad hidden", arrays.n_hidden)
-        self.slope = backward.array("slope", arrays.n_changed)
+        self.grad_hidden = arrays("grad hidden", arrays.n_hidden)
+        self.slope = arrays("slope", arrays.n_changed)
         self.largest_slope = _OUTPUT_SCALE * flows.clamp
         self.largest_slope_tensor = self.slope.new_full((), self.largest_slope)
 
-    def __call__(self, grad: Tensor, grad_log_det: Tensor, scale: Tensor, picked: Tensor) -> Tensor:
+    def __call__(self, grad: Tensor, grad_log_det: Tensor, scale: Tensor) -> Tensor:
         """From the gradient at the block's output to that at its input; fills the gradient of its weights."""
-        self.rows(picked)
         self.permutation.transposed(grad, out=self.grad)
 
         # output = scale * coupled + offset
         torch.sum(self.grad, 2, keepdim=True, out=self.gradient.offset)
-        torch.mul(self.grad, self.coupled, out=self.product)
+        torch.mul(self.grad, self.saved.coupled, out=self.product)
         torch.sum(self.product, 2, keepdim=True, out=self.grad_scale)
         self.grad.mul_(scale)
 
         # coupled = first, second * exp(clamp * tanh(log_scale)) + shift, where (log_scale, shift) = 0.1 subnet(first)
         torch.mul(self.grad_second, _OUTPUT_SCALE, out=self.grad_shift)
-        self.grad_second.mul_(self.factor)
+        self.grad_second.mul_(self.saved.factor)
         torch.addcmul(grad_log_det, self.grad_second, self.second, out=self.grad_log_scale)
-        squashed = self.squashed
+        squashed = self.saved.squashed
         torch.addcmul(self.largest_slope_tensor, squashed, squashed, value=-self.largest_slope, out=self.slope)
         self.grad_log_scale.mul_(self.slope)
 
         torch.bmm(self.weight_2_t, self.grad_out, out=self.grad_hidden)
-        _threshold_backward(self.grad_hidden, self.hidden, 0, grad_input=self.grad_hidden)
+        _threshold_backward(self.grad_hidden, self.saved.hidden, 0, grad_input=self.grad_hidden)
         torch.bmm(self.grad_out, self.hidden_t, out=self.gradient.weight_2)
         torch.sum(self.grad_out, 2, keepdim=True, out=self.gradient.bias_2)
         torch.bmm(self.grad_hidden, self.first_t, out=self.gradient.weight_1)

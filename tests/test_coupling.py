@@ -5,7 +5,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skcnf import coupling
 from skcnf.coupling import FlatFlows
 from skcnf.flows import RealNVP
 from skcnf.objectives import contrastive_loss, negative_log_likelihood
@@ -64,18 +63,9 @@ def _gradients(flow, x, loss):
     return weights, [weight.grad.clone() for weight in weights]
 
 
-@pytest.fixture(scope="module")
-def small_passes_pick_too():
-    """Rows without gradient are left out of the backward pass, as in large passes."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(coupling, "_MIN_PICKING", 0)
-        patch.setattr(coupling, "_RUN", 8)
-        yield
-
-
 @settings(max_examples=60, deadline=None)
 @given(architectures, st.integers(1, 3), st.sampled_from([2, 7, 64, 100, 257]), st.floats(0, 1))
-def test_values_and_gradients_are_those_of_freias_blocks(small_passes_pick_too, arguments, n_flows, n_rows, active):
+def test_values_and_gradients_are_those_of_freias_blocks(arguments, n_flows, n_rows, active):
     """With any share of rows that have no gradient, from none to all."""
     d, blocks, soft, seed = arguments
     flows = [_flow(d, blocks, soft, seed + number) for number in range(n_flows)]
@@ -98,7 +88,7 @@ def test_values_and_gradients_are_those_of_freias_blocks(small_passes_pick_too, 
             torch.testing.assert_close(ours, gradient, rtol=1e-8, atol=1e-8 * gradients[0].abs().max().item())
 
 
-def test_arrays_are_used_again_for_batches_of_other_sizes(small_passes_pick_too):
+def test_arrays_are_used_again_for_batches_of_other_sizes():
     flat, again = (FlatFlows([_flow(6, 3, False, 0)]) for _ in range(2))
     for n_rows in (100, 37, 128, 100, 1):
         x = _x(1, n_rows, 6, seed=n_rows)
