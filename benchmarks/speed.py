@@ -12,11 +12,9 @@ products of the same round. Bare products are those of the subnetworks alone, fo
 from __future__ import annotations
 
 import argparse
-import resource
 import statistics
 import subprocess
 import sys
-import time
 import warnings
 from functools import partial
 
@@ -24,6 +22,7 @@ import normflows
 import numpy as np
 import torch
 import zuko
+from _measure import BLOCKS, HIDDEN, bare_products, median_ratio, memory_mib, rounds_of, seconds
 
 from skcnf import ContrastiveFlowDetector
 from skcnf._benchmark import environment
@@ -33,35 +32,11 @@ from skcnf.flows import RealNVP
 from skcnf.objectives import contrastive_loss, negative_log_likelihood
 from skcnf.training import FlowData, FlowTask, FlowTrainer, train_together
 
-D, HIDDEN, BLOCKS, BATCH, STEPS = 128, 512, 8, 256, 10
+D, BATCH, STEPS, EPOCHS = 128, 256, 20, 2
 CLAMP = 1e6  # every auxiliary row has a gradient
 TILE = 1024  # rows of a pass in scoring, for all candidates
 IMPORTS = ("import skcnf", "import torch", "import FrEIA.modules", "import zuko", "import normflows")
 CPU = torch.device("cpu")
-
-
-def seconds(function, device):
-    start = time.perf_counter()
-    function()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - start
-
-
-def bare(n, device, dtype, *, backward):
-    def random(*shape):
-        return torch.randn(*shape, device=device, dtype=dtype)
-
-    x, hidden, out = random(n, D // 2), random(n, HIDDEN), random(n, D)
-    layers = [(random(HIDDEN, D // 2), random(D, HIDDEN)) for _ in range(BLOCKS)]
-
-    def products():
-        for first, second in layers:
-            x @ first.T, hidden @ second.T
-            if backward:
-                out @ second, out.T @ hidden, hidden @ first, hidden.T @ x
-
-    return products
 
 
 def freia_log_prob(flow):
@@ -94,13 +69,13 @@ def random_rows(device):
 
 
 def loop(module, log_prob, device, *, passes, fused):
-    """``STEPS`` steps of the contrastive objective, in one pass of both kinds of rows or two."""
+    """``EPOCHS`` of ``STEPS`` of the contrastive objective, in one pass of both kinds of rows or two."""
     X, X_aux = random_rows(device)
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(parameters, lr=1e-3, fused=fused or None)
 
     def steps():
-        for x, x_aux in zip(X.split(BATCH), X_aux.split(BATCH), strict=True):
+        for x, x_aux in EPOCHS * list(zip(X.split(BATCH), X_aux.split(BATCH), strict=True)):
             if passes == 2:
                 nll, nll_aux = -log_prob(x), -log_prob(x_aux)
             else:
@@ -113,25 +88,19 @@ def loop(module, log_prob, device, *, passes, fused):
     return steps
 
 
-def package_steps(device, *, active=1.0, n_flows=1):
-    """An epoch of ``STEPS`` steps of the package's loop: batches drawn, noise, held-out rows, best weights.
-
-    ``active`` is the share of auxiliary rows with a gradient.
-    """
+def package_steps(device, *, n_flows=1):
+    """A run of ``EPOCHS`` of ``STEPS``: batches drawn, noise, held-out rows, best weights."""
     X, X_aux = random_rows(device)
     noise = torch.full((D,), 0.01, device=device)
+    flows = [RealNVP(D, seed=seed).to(device) for seed in range(n_flows)]
+    trainer = FlowTrainer(max_epochs=EPOCHS, batch_size=BATCH)
+    data = FlowData(X, X[:1], X_aux, X_aux[:1], noise_std=noise)
 
-    def objective(nll, nll_aux):
-        clamp = nll_aux.detach().kthvalue(max(1, round(active * len(nll_aux)))).values + 1e-3
-        return contrastive_loss(nll, nll_aux, clamp)
-
-    def epoch():
-        trainer = FlowTrainer(max_epochs=1, batch_size=BATCH)
-        data = FlowData(X, X[:1], X_aux, X_aux[:1], noise_std=noise)
+    def run():
+        objective = partial(contrastive_loss, clamp=CLAMP)
         train_together([FlowTask(trainer, flow, data, objective) for flow in flows], batched=True)
 
-    flows = [RealNVP(D, seed=seed).to(device) for seed in range(n_flows)]
-    return epoch
+    return run
 
 
 def without_grad(function, rows):
@@ -145,17 +114,13 @@ def without_grad(function, rows):
 
 def table(title, functions, device, rounds, unit, *, per_second):
     """``unit`` is what one call handles; of several flows, each by each."""
-    times = {name: [] for name in functions}
-    for _ in range(rounds + 1):
-        for name, function in functions.items():
-            times[name].append(seconds(function, device))
-    times = {name: values[1:] for name, values in times.items()}  # the first round warms up
+    times = rounds_of(functions, device, rounds)
     base = next(iter(times.values()))
     print(f"\n{title}")
     for name, values in times.items():
         units = unit * (int(name.split()[1]) if name.endswith("flows together") else 1)
         shown = sorted(units / t if per_second else 1e3 * t / units for t in values)
-        ratio = statistics.median(first / value * units / unit for first, value in zip(base, values, strict=True))
+        ratio = median_ratio(base, values) * units / unit
         low, middle, high = (f"{value:,.4g}" for value in (shown[0], statistics.median(shown), shown[-1]))
         print(f"  {name:<54}{middle:>10}  {f'({low} to {high})':<22}{ratio:>6.2f} of the bare rate", flush=True)
 
@@ -163,11 +128,10 @@ def table(title, functions, device, rounds, unit, *, per_second):
 def fitting(device, rounds):
     flow, freia = RealNVP(D).to(device), RealNVP(D).to(device)
     theirs = {"zuko": zuko_flow(device), "normflows": normflows_flow(device)}
-    products = bare(2 * BATCH, device, torch.float32, backward=True)
+    products = bare_products(2 * BATCH, D, device, torch.float32, backward=True)
     functions = {
-        "bare products, float32": lambda: [products() for _ in range(STEPS)],
-        "skcnf, whole epoch, every row with a gradient": package_steps(device),
-        "skcnf, a third of the auxiliary rows with a gradient": package_steps(device, active=1 / 3),
+        "bare products, float32": lambda: [products() for _ in range(EPOCHS * STEPS)],
+        "skcnf, the whole run": package_steps(device),
         "skcnf, 5 flows together": package_steps(device, n_flows=5),
         "FrEIA's blocks, 2 passes, Adam": loop(flow, freia_log_prob(flow), device, passes=2, fused=False),
         "FrEIA's blocks, 1 pass, fused Adam": loop(freia, freia_log_prob(freia), device, passes=1, fused=True),
@@ -177,7 +141,23 @@ def fitting(device, rounds):
         },
     }
     title = f"fit: ms a step of {BATCH} inliers and {BATCH} auxiliary rows, and flow"
-    table(title, functions, device, rounds, STEPS, per_second=False)
+    table(title, functions, device, rounds, EPOCHS * STEPS, per_second=False)
+
+
+def profile(device):
+    """Where the time of a step goes, by operation."""
+    run = package_steps(device)
+    run()
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    with torch.profiler.profile(activities=activities) as recorded:
+        wall = seconds(run, device)
+    operations = sorted(recorded.key_averages(), key=lambda event: -event.self_cpu_time_total)
+    products = {"aten::bmm", "aten::baddbmm", "aten::baddbmm_"}
+    shares = {event.key: event.self_cpu_time_total / 1e6 / wall for event in operations}
+    print("\nfit, skcnf: share of a step's time by operation (the profiler's own work included)")
+    print(f"  {'products':<54}{sum(shares[name] for name in products):>10.1%}")
+    for name, share in [item for item in shares.items() if item[0] not in products][:14]:
+        print(f"  {name:<54}{share:>10.1%}")
 
 
 def stopping(device):
@@ -188,9 +168,7 @@ def stopping(device):
     epochs = len(detector.history_)
     print(
         f"\nfit to the default stopping point: CIFAR-10, plane, {len(X):,} inliers, {len(data.X_aux):,} auxiliary\n"
-        f"  {took:.2f} s, {epochs} epochs, {2 * 0.9 * len(X) * epochs / took:,.0f} rows a second, validation included; "
-        f"auxiliary rows with a gradient: {detector.history_[0]['aux_active_fraction']:.0%} in the first epoch, "
-        f"{detector.history_[-1]['aux_active_fraction']:.0%} in the last"
+        f"  {took:.2f} s, {epochs} epochs, {2 * 0.9 * len(X) * epochs / took:,.0f} rows a second, validation included"
     )
 
 
@@ -215,7 +193,7 @@ def score_rows(n, detector, peers, device, rounds):
     X = rows.cpu().numpy()
     repeat = -(-n // TILE)
     products = {
-        name: bare(min(n, TILE), device, dtype, backward=False)
+        name: bare_products(min(n, TILE), D, device, dtype, backward=False)
         for name, dtype in (("float64", torch.float64), ("float32", torch.float32))
     }
     calls = 100 if n == 1 else 1
@@ -235,7 +213,7 @@ def score_rows(n, detector, peers, device, rounds):
 def sampling(device, rounds):
     n = 4096
     flow, zuko_sample, normflows_sample = RealNVP(D).to(device), zuko_flow(device)[2], normflows_flow(device)[2]
-    products = bare(TILE, device, torch.float32, backward=False)
+    products = bare_products(TILE, D, device, torch.float32, backward=False)
     sizes = torch.full((n // TILE,), TILE)
     functions = {
         "bare products, float32": lambda: [products() for _ in sizes],
@@ -303,10 +281,11 @@ def main():
     device = resolve_device(args.device)
     if args.peak:
         memory_tasks(device)[args.peak]()
-        print(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f}")
+        print(f"{memory_mib('VmHWM'):,.0f}")
         return
     print(f"medians of {args.rounds} rounds (range); {torch.get_num_threads()} threads, device {device}")
     fitting(device, args.rounds)
+    profile(device)
     stopping(device)
     scoring(device, args.rounds)
     sampling(device, args.rounds)

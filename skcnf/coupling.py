@@ -197,9 +197,10 @@ def inverse(
 ) -> Tensor:
     """Columns (F, d, n), one of ``arrays``, whose latent points are the rows z (F, n, d); no gradient."""
     z = arrays.input.copy_(z.mT)
-    steps = zip(blocks, permutations, _scales(blocks), arrays.by_block, strict=True)
-    for block, permutation, scale, a in reversed(list(steps)):
-        z = permutation.transposed(z, out=a.x).sub_(block.offset).div_(scale)
+    steps = zip(blocks, permutations, _scales(blocks).reciprocal(), arrays.by_block, strict=True)
+    for block, permutation, factor, a in reversed(list(steps)):
+        permutation.transposed(z, out=a.moved)
+        z = torch.addcmul(-block.offset * factor, a.moved, factor, out=a.x)
         _subnet(block, a.first, a)
         a.second.sub_(a.shift).mul_(torch.tanh(a.log_scale, out=a.factor).mul_(-clamp).exp_())
     return z

@@ -160,8 +160,8 @@ class RealNVP(nn.Module):
         """Draw rows (n_samples, d) from the flow's density, in its type and on its device."""
         parameter = next(self.parameters())
         generator = torch.Generator().manual_seed(seed)
-        z = torch.randn(n_samples, self.n_features, generator=generator, dtype=torch.float64)
-        return self.inverse(z.to(parameter))
+        z = torch.randn(n_samples, self.n_features, generator=generator, dtype=parameter.dtype)
+        return self.inverse(z.to(parameter.device))
 
     @classmethod
     def from_state(cls, arguments: dict[str, Any], state: dict[str, Tensor]) -> RealNVP:
