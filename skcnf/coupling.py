@@ -286,25 +286,24 @@ class _Backward:
     """The backward pass of `FlatFlows.nll`: fills the flows' gradient."""
 
     def __init__(self, flows: FlatFlows, arrays: Arrays) -> None:
-        self.flows, self.z = flows, arrays.by_block[-1].x
+        self.blocks, self.gradients, self.z = flows.blocks, flows._gradients, arrays.by_block[-1].x
         self.grad_scales = flows.values.new_empty(len(flows.blocks), arrays.n_flows, arrays.n_features, 1)
         inputs = [arrays.input, *(a.x for a in arrays.by_block[:-1])]
-        self.blocks = [
+        self.steps = [
             _BlockBackward(flows, arrays, number, x, self.grad_scales[number]) for number, x in enumerate(inputs)
         ]
         self.grad = arrays(f"grad {len(inputs) % 2}", arrays.n_features)
 
     def __call__(self, grad_nll: Tensor) -> None:
-        blocks = self.flows.blocks
-        scales = _scales(blocks)
+        scales = _scales(self.blocks)
         grad_nll = grad_nll.unsqueeze(1)
         grad_log_det = -grad_nll
         grad = torch.mul(self.z, grad_nll, out=self.grad)
-        for step, scale in zip(reversed(self.blocks), scales.flip(0), strict=True):
+        for step, scale in zip(reversed(self.steps), scales.flip(0), strict=True):
             grad = step(grad, grad_log_det, scale)
         self.grad_scales += grad_log_det.sum(2, keepdim=True) / scales
-        slopes = _OUTPUT_SCALE * torch.sigmoid(_SOFTPLUS_BETA * torch.stack([block.scale for block in blocks]))
-        for gradient, values in zip(self.flows._gradients, self.grad_scales * slopes, strict=True):
+        slopes = _OUTPUT_SCALE * torch.sigmoid(_SOFTPLUS_BETA * torch.stack([block.scale for block in self.blocks]))
+        for gradient, values in zip(self.gradients, self.grad_scales * slopes, strict=True):
             gradient.scale.copy_(values)
 
 

@@ -267,7 +267,8 @@ class _Member:
         self.task, self.config, self.flow, self.data = task, task.trainer, task.flow, task.data
         self.device = self.data.X.device
         self.generator = torch.Generator(self.device).manual_seed(self.config.seed)
-        self.aux_rows = self._endless_aux_rows()
+        n_aux = 0 if self.data.X_aux is None else len(self.data.X_aux)
+        self.aux_rows = _endless_batches(n_aux, self.config.batch_size, self.generator)
         self.history: list[Epoch] = []
         self.best, self.best_epoch, self.stopped = -math.inf, 0, False
         self.best_weights = self._weights()
@@ -293,13 +294,6 @@ class _Member:
         n_active = (nll_aux.detach() < self.task.active_below).sum()
         self.totals += torch.stack([loss.detach() * len(nll), n_active, n_active.new_tensor(len(nll_aux))])
         return loss
-
-    def _endless_aux_rows(self) -> Iterator[Tensor]:
-        """Batches of row numbers without replacement, pass after pass over the auxiliary rows."""
-        n_aux = 0 if self.data.X_aux is None else len(self.data.X_aux)
-        while n_aux:
-            order = torch.randperm(n_aux, generator=self.generator, device=self.device)
-            yield from (order[rows] for rows in row_batches(n_aux, self.config.batch_size))
 
     def end_epoch(self, number: int) -> None:
         """Record the epoch, keep its weights if they are the best so far, or decide to stop."""
@@ -361,6 +355,13 @@ class _Member:
         value = record["val_auroc"] if by_auroc else -record["val_nll"]
         # ranks survive infinite scores, a usable flow does not
         return value if math.isfinite(value) and math.isfinite(record["val_nll"]) else -math.inf
+
+
+def _endless_batches(n_rows: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Row numbers without replacement, pass after pass."""
+    while n_rows:
+        order = torch.randperm(n_rows, generator=generator, device=generator.device)
+        yield from (order[rows] for rows in row_batches(n_rows, batch_size))
 
 
 def _hidden(verbose: bool) -> bool | None:

@@ -1,5 +1,7 @@
 """Flows that train together are the flows that train alone, up to rounding."""
 
+import gc
+
 import numpy as np
 import pytest
 import torch
@@ -16,6 +18,7 @@ from skcnf import (
     save_detector,
 )
 from skcnf._validation import check_aux
+from skcnf.coupling import FlatFlows
 from skcnf.flows import RealNVP
 from skcnf.streaming import StreamedRows
 from skcnf.training import FlowData, FlowTask, FlowTrainer
@@ -59,6 +62,26 @@ def test_only_flows_of_one_kind_go_together():
 
     assert kind() == kind(seed=7)
     assert len({kind(), kind(rows=65), kind(blocks=2), kind(learning_rate=0.1), kind(max_epochs=3)}) == 5
+
+
+@every_flow
+def test_a_fit_leaves_no_rows_behind(cls):
+    """Nothing waits for the garbage collector: rows and arrays go when the fit is over."""
+    X, X_aux, _ = _problems()
+    gc.collect()
+    gc.disable()
+    try:
+        before = {id(item) for item in gc.get_objects()}
+        detector = cls(**SMALL, random_state=0).fit(X[0], X_aux)
+        kept = [
+            type(item).__name__
+            for item in gc.get_objects()
+            if id(item) not in before and isinstance(item, (FlowTask, FlowData, FlatFlows))
+        ]
+    finally:
+        gc.enable()
+    assert kept == []
+    assert detector.n_features_in_ == 4
 
 
 def test_detectors_of_every_kind_are_fitted():
