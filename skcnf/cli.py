@@ -13,7 +13,7 @@ __all__ = ["main"]
 
 # Known without loading what runs them.
 _TABLES = [*range(1, 6), *range(7, 16)]
-_ABLATIONS = ["noise", "clamp", "aux-weight", "aux-size", "epochs", "warmup", "flow-ratio", "normalisation"]
+_ABLATIONS = ["noise", "clamp", "aux-weight", "aux-size", "epochs", "warmup", "flow-ratio", "normalisation", "ensemble"]
 _IN_MEMORY_BYTES = 4 * 2**30  # pretraining images beyond this are memory-mapped
 
 

@@ -75,6 +75,30 @@ def test_equal_seeds_give_equal_weights_and_others_do_not():
     assert first != other
 
 
+@pytest.mark.parametrize("setting", ["one thread", "lower precision"])
+def test_other_arithmetic_gives_the_same_scores_to_a_tolerance(setting):
+    """One thread rounds otherwise; bfloat16 products, where there are any, keep two to three digits."""
+    x = _data(seed=5).X_val
+
+    def scores():
+        flow, _ = _train(max_epochs=3)
+        with torch.no_grad():
+            return flow.double().log_prob(x.double())
+
+    expected, n_threads, precision = scores(), torch.get_num_threads(), torch.get_float32_matmul_precision()
+    try:
+        if setting == "one thread":
+            torch.set_num_threads(1)
+        else:
+            torch.set_float32_matmul_precision("medium")
+        found = scores()
+    finally:
+        torch.set_num_threads(n_threads)
+        torch.set_float32_matmul_precision(precision)
+    tolerance = 1e-3 if setting == "one thread" else 0.2
+    torch.testing.assert_close(found, expected, rtol=0, atol=tolerance)
+
+
 def test_noise_is_fresh_in_every_batch():
     seen = []
 

@@ -44,6 +44,8 @@ _FLOWS: dict[str, tuple[type[BaseEstimator], dict[str, Any]]] = {
         f"CF, {n} epochs": (ContrastiveFlowDetector, {"max_epochs": n, "stopping": "likelihood", "patience": n})
         for n in (2, 5, 10, 20, 40)
     },
+    "CF, 3 flows": (ContrastiveFlowDetector, {"n_flows": 3}),
+    "Flow, 3 flows": (FlowDetector, {"n_flows": 3}),
     **{f"CF-FT, {n} epochs first": (ContrastiveFlowDetector, {"warmup_epochs": n}) for n in (1, 2, 5)},
 }
 _PYOD: dict[str, tuple[str, str, dict[str, Any]]] = {

@@ -256,6 +256,9 @@ ABLATIONS: dict[str, Layout] = {
     "warmup": _ablation("likelihood first (CF-FT)", "CF", *(f"CF-FT, {n} epochs first" for n in (1, 2, 5))),
     "flow-ratio": _ablation("start of Flow-ratio's inlier flow", "Flow-ratio", "Flow-ratio, from scratch", "Flow"),
     "normalisation": replace(TABLES[11], number=None),
+    "ensemble": _ablation(
+        "flows of different seeds, log-densities averaged", "CF", "CF, 3 flows", "Flow", "Flow, 3 flows"
+    ),
 }
 
 
