@@ -108,7 +108,8 @@ class RealNVP(nn.Module):
                 (x,), block_log_det = block((x,))
                 log_det = log_det + block_log_det
             return x, log_det
-        z, log_det = torch.empty_like(x), x.new_empty(len(x))
+        z = self._empty_like(x)
+        log_det = z.new_empty(len(x))
         for rows, weights in self._tiles(x):
             columns, log_det[rows] = coupling.latent(x[rows].unsqueeze(0), *weights)
             z[rows] = columns.squeeze(0).mT
@@ -120,10 +121,16 @@ class RealNVP(nn.Module):
             for block in reversed(self.blocks):
                 (z,), _ = block((z,), rev=True)
             return z
-        x = torch.empty_like(z)
+        x = self._empty_like(z)
         for rows, weights in self._tiles(z):
             x[rows] = coupling.inverse(z[rows].unsqueeze(0), *weights).squeeze(0).mT
         return x
+
+    def _empty_like(self, x: Tensor) -> Tensor:
+        """An array for results: as many rows, in the flow's type."""
+        if x.ndim != 2 or x.shape[1] != self.n_features:
+            raise ValueError(f"rows of shape {tuple(x.shape)}; this flow takes (n, {self.n_features}).")
+        return torch.empty_like(x, dtype=next(self.parameters()).dtype, memory_format=torch.contiguous_format)
 
     def _needs_graph(self, x: Tensor) -> bool:
         return torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in self.parameters()))

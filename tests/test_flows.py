@@ -106,6 +106,14 @@ def test_the_seed_decides_weights_and_permutations():
     assert not torch.equal(RealNVP(5, seed=1).double().nll(x), RealNVP(5, seed=2).double().nll(x))
 
 
+@pytest.mark.parametrize("shape", [(4, 1), (4, 6), (5,)])
+def test_rows_of_another_width_are_refused(shape):
+    flow = _flow().requires_grad_(False)
+    for direction in (flow.latent, flow.inverse):
+        with pytest.raises(ValueError, match=r"this flow takes \(n, 5\)"):
+            direction(torch.zeros(shape, dtype=torch.float64))
+
+
 def test_one_feature_is_refused():
     with pytest.raises(ValueError, match="n_features=1"):
         RealNVP(1)
