@@ -88,17 +88,17 @@ def loop(module, log_prob, device, *, passes, fused):
     return steps
 
 
-def package_steps(device, *, n_flows=1, d=D, hidden=HIDDEN, batched=True):
+def package_steps(device, *, n_flows=1):
     """A run of ``EPOCHS`` of ``STEPS``: batches drawn, noise, held-out rows, best weights."""
-    X, X_aux = (rows[:, :d].contiguous() for rows in random_rows(device))
-    noise = torch.full((d,), 0.01, device=device)
-    flows = [RealNVP(d, hidden_units=hidden, seed=seed).to(device) for seed in range(n_flows)]
+    X, X_aux = random_rows(device)
+    noise = torch.full((D,), 0.01, device=device)
+    flows = [RealNVP(D, seed=seed).to(device) for seed in range(n_flows)]
     trainer = FlowTrainer(max_epochs=EPOCHS, batch_size=BATCH)
     data = FlowData(X, X[:1], X_aux, X_aux[:1], noise_std=noise)
 
     def run():
         objective = partial(contrastive_loss, clamp=CLAMP)
-        train_together([FlowTask(trainer, flow, data, objective) for flow in flows], batched=batched)
+        train_together([FlowTask(trainer, flow, data, objective) for flow in flows], batched=True)
 
     return run
 
@@ -142,19 +142,6 @@ def fitting(device, rounds):
     }
     title = f"fit: ms a step of {BATCH} inliers and {BATCH} auxiliary rows, and flow"
     table(title, functions, device, rounds, EPOCHS * STEPS, per_second=False)
-
-
-def together(device, rounds):
-    """Flows in one batched model against the same flows one after the other."""
-    print("\nfit: flows together, against one after the other")
-    for n_flows, d, hidden in ((3, 4, 64), (3, 32, 128), (3, D, HIDDEN), (10, D, HIDDEN)):
-        functions = {
-            batched: package_steps(device, n_flows=n_flows, d=d, hidden=hidden, batched=batched)
-            for batched in (False, True)
-        }
-        times = rounds_of(functions, device, rounds)
-        name = f"{n_flows} flows, d = {d}, {hidden} hidden units"
-        print(f"  {name:<54}{median_ratio(times[False], times[True]):>10.2f} times as fast", flush=True)
 
 
 def profile(device):
@@ -298,7 +285,6 @@ def main():
         return
     print(f"medians of {args.rounds} rounds (range); {torch.get_num_threads()} threads, device {device}")
     fitting(device, args.rounds)
-    together(device, max(3, args.rounds // 3))
     profile(device)
     stopping(device)
     scoring(device, args.rounds)

@@ -2,11 +2,12 @@
 
 from skcnf.detectors._base import conformal_threshold
 from skcnf.detectors._contrastive import ContrastiveFlowDetector, OutlierExposureDetector
-from skcnf.detectors._flow import FlowDetector, FlowRatioDetector
+from skcnf.detectors._flow import FlowDetector
 from skcnf.detectors._goad import GOADDetector
 from skcnf.detectors._many import fit_many
 from skcnf.detectors._mean import MSEDetector, MSERatioDetector
 from skcnf.detectors._pyod import PyODDetector
+from skcnf.detectors._ratio import FlowRatioDetector
 
 __all__ = [
     "ContrastiveFlowDetector",

@@ -1,0 +1,146 @@
+"""The detector that scores by the log-ratio of two flows: Flow-ratio."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from joblib import Memory
+from sklearn.utils._param_validation import HasMethods
+
+from skcnf.detectors._base import FitSteps
+from skcnf.detectors._docs import with_shared_parameters
+from skcnf.detectors._flow import BaseFlowDetector, FlowDetector, _Split
+
+__all__ = ["FlowRatioDetector"]
+
+
+@with_shared_parameters
+class FlowRatioDetector(BaseFlowDetector):
+    """Score by the log-ratio of a flow of the inliers and a flow of the auxiliary rows.
+
+    The auxiliary flow is trained first; the inlier flow starts from it and is fine-tuned on inliers, or is trained from
+    scratch. Both are standardised by the auxiliary rows. Without ``X_aux`` this is `FlowDetector`, and ``fit`` warns.
+
+    Parameters
+    ----------
+    fine_tune : bool, default=True
+        Whether the inlier flow starts from the auxiliary flow; if not, from the weights that `FlowDetector` would draw.
+        Stopping by AUROC watches the log-ratio either way.
+    memory : str, joblib.Memory or None, default=None
+        Caches the auxiliary flow, which depends on ``X_aux``, the parameters (but ``fine_tune``) and the seed alone:
+        give detectors that share all three one memory, and it is trained once.
+    {flow_parameters}
+    {common_parameters}
+
+    Attributes
+    ----------
+    aux_flow_ : RealNVP
+        None without ``X_aux``.
+    {flow_attributes}
+
+    References
+    ----------
+    Schirrmeister, Zhou, Ball and Zhang, "Understanding Anomaly Detection with Deep Invertible Networks through
+    Hierarchies of Distributions and Features", NeurIPS 2020.
+    """
+
+    _uses_aux: ClassVar[bool] = True
+    _without_aux: ClassVar[str] = "fitted without X_aux, it is the plain flow (FlowDetector)."
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **BaseFlowDetector._parameter_constraints,
+        "fine_tune": ["boolean"],
+        "memory": [None, str, HasMethods(["cache"])],
+    }
+
+    def __init__(
+        self,
+        *,
+        fine_tune: bool = True,
+        memory: Any = None,
+        n_blocks: int = 8,
+        hidden_units: int = 512,
+        affine_clamp: float = 3.0,
+        permute_soft: bool = False,
+        standardize: bool = True,
+        noise_std: float = 0.01,
+        max_epochs: int = 20,
+        patience: int = 3,
+        tol: float = 0.0,
+        stopping: str = "auto",
+        batch_size: int = 256,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 0.0,
+        validation_fraction: float = 0.1,
+        contamination: str | float = "auto",
+        false_alarm_rate: float = 0.05,
+        device: str | torch.device = "auto",
+        n_flows: int = 1,
+        random_state: Any = None,
+        verbose: bool = False,
+    ) -> None:
+        super().__init__(
+            n_blocks=n_blocks,
+            hidden_units=hidden_units,
+            affine_clamp=affine_clamp,
+            permute_soft=permute_soft,
+            standardize=standardize,
+            noise_std=noise_std,
+            max_epochs=max_epochs,
+            patience=patience,
+            tol=tol,
+            stopping=stopping,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            validation_fraction=validation_fraction,
+            contamination=contamination,
+            false_alarm_rate=false_alarm_rate,
+            device=device,
+            n_flows=n_flows,
+            random_state=random_state,
+            verbose=verbose,
+        )
+        self.fine_tune = fine_tune
+        self.memory = memory
+
+    def _fit_flows(self, split: _Split, device: torch.device, seed: int) -> FitSteps:
+        if split.X_aux is None:
+            self.aux_flow_ = None
+            yield from super()._fit_flows(split, device, seed)
+            return
+        auxiliary = self._auxiliary(split.X_aux[split.aux_rows], device, seed)
+        self.location_, self.scale_ = auxiliary.location_, auxiliary.scale_
+        self.aux_flow_ = auxiliary.flow_.to(device)
+        data = self._data(split, device)
+        data.reference, data.reference_aux = (
+            self.aux_flow_.log_prob(rows.double()).float() for rows in (data.X_val, data.X_aux_val)
+        )
+        flows = [
+            copy.deepcopy(self.aux_flow_).float() if self.fine_tune else self._new_flow(split.train.shape[1], own)
+            for own in self._seeds(seed)
+        ]
+        yield from self._train([flow.to(device) for flow in flows], data, seed)
+
+    def _auxiliary(self, X_aux: np.ndarray, device: torch.device, seed: int) -> FlowDetector:
+        memory = self.memory if hasattr(self.memory, "cache") else Memory(self.memory, verbose=0)
+        fit_auxiliary = memory.cache(_fit_auxiliary_flow, ignore=["device", "verbose"])
+        return fit_auxiliary(self._auxiliary_parameters(seed), X_aux, str(device), self.verbose)
+
+    def _auxiliary_parameters(self, seed: int) -> dict[str, Any]:
+        left_out = {"fine_tune", "memory", "device", "verbose"}
+        parameters = {name: value for name, value in self.get_params(deep=False).items() if name not in left_out}
+        return {**parameters, "n_flows": 1, "stopping": "likelihood", "random_state": seed}
+
+    def _score_samples(self, X: np.ndarray) -> np.ndarray:
+        score = super()._score_samples(X)
+        return score if self.aux_flow_ is None else score - self._log_density([self.aux_flow_], X)
+
+
+def _fit_auxiliary_flow(parameters: dict[str, Any], X_aux: np.ndarray, device: str, verbose: bool) -> FlowDetector:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of a threshold that nobody uses
+        return FlowDetector(**parameters, device=device, verbose=verbose).fit(X_aux)
