@@ -15,9 +15,10 @@ from unittest import mock
 import numpy as np
 import torch
 
-from skcnf import ContrastiveFlowDetector, coupling, one_vs_rest
-from skcnf._benchmark import environment
+from skcnf import ContrastiveFlowDetector, one_vs_rest
+from skcnf.cli._benchmark import environment
 from skcnf.datasets import load_cifar10_features
+from skcnf.flows import _coupling as coupling
 
 SEEDS = range(3)
 

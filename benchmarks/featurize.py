@@ -19,11 +19,10 @@ import torch
 from PIL import Image
 
 from skcnf import MocoFeaturizer
-from skcnf._benchmark import environment
-from skcnf._runtime import resolve_device
-from skcnf.encoders import EncoderSpec, build_encoder
-from skcnf.features import resolve_encoder
-from skcnf.pretraining import PretrainConfig, pretrain
+from skcnf._core.devices import resolve_device
+from skcnf.cli._benchmark import environment
+from skcnf.moco import EncoderSpec, PretrainConfig, build_encoder, pretrain
+from skcnf.moco._featurizer import resolve_encoder
 
 ROUNDS = 5
 BATCH = 256

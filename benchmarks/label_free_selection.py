@@ -29,10 +29,10 @@ from skcnf import (
     OutlierExposureDetector,
     auxiliary_scorer,
 )
-from skcnf._benchmark import environment
+from skcnf.cli._benchmark import environment
 from skcnf.datasets import load_cifar10_features
 from skcnf.evaluation import auroc
-from skcnf.evaluation._lineup import make_detectors
+from skcnf.paper import make_detectors
 
 FLOW = {"device": "cpu", "random_state": 0}
 CANDIDATES = {

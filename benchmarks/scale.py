@@ -25,11 +25,9 @@ from _measure import bare_products, median_ratio, memory_mib, rounds_of
 from numpy.lib.format import open_memmap
 
 from skcnf import ContrastiveFlowDetector
-from skcnf._benchmark import environment
-from skcnf._runtime import resolve_device
-from skcnf.flows import RealNVP
-from skcnf.objectives import contrastive_loss
-from skcnf.training import FlowData, FlowTrainer
+from skcnf._core.devices import resolve_device
+from skcnf.cli._benchmark import environment
+from skcnf.flows import FlowData, FlowTrainer, RealNVP, contrastive_loss
 
 D, EPOCHS, BATCH, STEPS = 128, 2, 256, 20
 OBJECTIVE = partial(contrastive_loss, clamp=1e6)

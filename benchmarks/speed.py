@@ -25,12 +25,18 @@ import zuko
 from _measure import BLOCKS, HIDDEN, bare_products, median_ratio, memory_mib, rounds_of, seconds
 
 from skcnf import ContrastiveFlowDetector
-from skcnf._benchmark import environment
-from skcnf._runtime import resolve_device
+from skcnf._core.devices import resolve_device
+from skcnf.cli._benchmark import environment
 from skcnf.datasets import load_cifar10_features
-from skcnf.flows import RealNVP
-from skcnf.objectives import contrastive_loss, negative_log_likelihood
-from skcnf.training import FlowData, FlowTask, FlowTrainer, train_together
+from skcnf.flows import (
+    FlowData,
+    FlowTask,
+    FlowTrainer,
+    RealNVP,
+    contrastive_loss,
+    negative_log_likelihood,
+    train_together,
+)
 
 D, BATCH, STEPS, EPOCHS = 128, 256, 20, 2
 CLAMP = 1e6  # every auxiliary row has a gradient

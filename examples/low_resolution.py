@@ -14,10 +14,9 @@ import argparse
 import numpy as np
 
 from skcnf import MocoFeaturizer
-from skcnf.checkpoints import resolve_weights
 from skcnf.datasets import load_images
 from skcnf.display import FeatureCorrelationDisplay
-from skcnf.pretraining import PretrainConfig, pretrain
+from skcnf.moco import PretrainConfig, pretrain, resolve_weights
 
 
 def main():

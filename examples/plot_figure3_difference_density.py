@@ -25,9 +25,7 @@ from matplotlib.figure import Figure
 from scipy.stats import norm
 
 from skcnf.display import DifferenceDensityDisplay
-from skcnf.flows import LogisticMixtureFlow
-from skcnf.objectives import contrastive_loss
-from skcnf.training import FlowData, FlowTrainer
+from skcnf.flows import FlowData, FlowTrainer, LogisticMixtureFlow, contrastive_loss
 
 READINGS = {"standard deviation 2": 2.0, "variance 2": 2**0.5}
 

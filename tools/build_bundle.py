@@ -19,11 +19,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from skcnf.checkpoints import save_encoder
 from skcnf.datasets import read_sheets, save_features
-from skcnf.encoders import EncoderSpec
-from skcnf.features import MocoFeaturizer
-from skcnf.pretraining import PretrainConfig, pretrain
+from skcnf.moco import EncoderSpec, MocoFeaturizer, PretrainConfig, pretrain, save_encoder
 
 N_AUX = 30_000
 BUNDLE = Path(__file__).resolve().parents[1] / "skcnf" / "datasets" / "bundled"

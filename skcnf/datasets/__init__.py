@@ -1,11 +1,10 @@
 """Data: bundled features and readers of images."""
 
-from skcnf._archives import read_sheets
-from skcnf._images import load_images
 from skcnf.datasets._cifar100 import CIFAR100_CLASSES, CIFAR100_SUPERCLASSES
 from skcnf.datasets._features import CIFAR10_CLASSES, LabelledFeatures, load_cifar10_features, save_features
-from skcnf.datasets._images import IMAGE_DATASETS, DataNotFoundError, load_image_dataset, load_image_folder
 from skcnf.datasets._labelled import LabelledImages, featurize_images, flatten_images
+from skcnf.datasets._loaders import IMAGE_DATASETS, DataNotFoundError, load_image_dataset, load_image_folder
+from skcnf.images import load_images, read_sheets
 
 __all__ = [
     "CIFAR10_CLASSES",

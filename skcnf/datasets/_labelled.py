@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from skcnf._images import load_images
 from skcnf.datasets._features import LabelledFeatures
+from skcnf.images import load_images
 
 __all__ = ["LabelledImages", "featurize_images", "flatten_images"]
 

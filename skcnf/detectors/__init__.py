@@ -1,8 +1,8 @@
 """Outlier detectors with scikit-learn's contract, and auxiliary data where they can use it."""
 
-from skcnf.detectors._base import conformal_threshold
+from skcnf.detectors._base import BaseOutlierDetector, conformal_threshold
 from skcnf.detectors._contrastive import ContrastiveFlowDetector, OutlierExposureDetector
-from skcnf.detectors._flow import FlowDetector
+from skcnf.detectors._flow import BaseFlowDetector, FlowDetector
 from skcnf.detectors._goad import GOADDetector
 from skcnf.detectors._many import fit_many
 from skcnf.detectors._mean import MSEDetector, MSERatioDetector
@@ -10,6 +10,8 @@ from skcnf.detectors._pyod import PyODDetector
 from skcnf.detectors._ratio import FlowRatioDetector
 
 __all__ = [
+    "BaseFlowDetector",
+    "BaseOutlierDetector",
     "ContrastiveFlowDetector",
     "FlowDetector",
     "FlowRatioDetector",

@@ -13,8 +13,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from skcnf._validation import check_aux, check_rows, inlier_mask, split_y_and_aux, warn_user
-from skcnf.training import FlowTask, train_together
+from skcnf.detectors._validation import check_aux, check_rows, inlier_mask, split_y_and_aux, warn_user
+from skcnf.flows import FlowTask, train_together
 
 __all__ = ["BaseOutlierDetector", "FitSteps", "conformal_threshold"]
 

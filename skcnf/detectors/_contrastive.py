@@ -10,12 +10,11 @@ import numpy as np
 import torch
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from skcnf._validation import warn_user
 from skcnf.detectors._base import FitSteps
 from skcnf.detectors._docs import with_shared_parameters
 from skcnf.detectors._flow import BaseFlowDetector, Stage, _Split, feature_scale
-from skcnf.objectives import contrastive_loss, outlier_exposure_loss
-from skcnf.training import FlowData
+from skcnf.detectors._validation import warn_user
+from skcnf.flows import FlowData, contrastive_loss, outlier_exposure_loss
 
 __all__ = ["ContrastiveFlowDetector", "OutlierExposureDetector"]
 
@@ -27,7 +26,7 @@ class ContrastiveFlowDetector(BaseFlowDetector):
     """Contrastive normalizing flow: likelihood up on inliers, down on auxiliary rows, clamped.
 
     The flow learns the normalised positive difference of the two densities, softened by the clamp's floor
-    (`skcnf.objectives.optimal_density` is its exact optimum), and scores by its log-density. Without ``X_aux`` it is
+    (`skcnf.flows.optimal_density` is its exact optimum), and scores by its log-density. Without ``X_aux`` it is
     the plain flow, and ``fit`` warns.
 
     Parameters

@@ -15,13 +15,13 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from skcnf._runtime import resolve_device, row_batches
-from skcnf._validation import warn_user
+from skcnf._core.devices import resolve_device
+from skcnf._core.rows import StreamedRows, row_batches
 from skcnf.detectors._base import BaseOutlierDetector, FitSteps
 from skcnf.detectors._docs import with_shared_parameters
-from skcnf.flows import RealNVP
-from skcnf.streaming import StreamedRows
-from skcnf.training import Epoch, FlowData, FlowTask, FlowTrainer, Objective
+from skcnf.detectors._validation import warn_user
+from skcnf.flows import FlowData, FlowTask, FlowTrainer, RealNVP
+from skcnf.flows._training import Epoch, Objective
 
 __all__ = ["BaseFlowDetector", "FlowDetector"]
 

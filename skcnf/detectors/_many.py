@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing
 from typing import Any, TypeVar
 
 from skcnf.detectors._base import BaseOutlierDetector
-from skcnf.training import train_together
+from skcnf.flows import train_together
 
 __all__ = ["fit_many"]
 

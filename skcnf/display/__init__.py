@@ -3,12 +3,12 @@
 No display touches pyplot: the figures are `matplotlib.figure.Figure`, to save with ``display.figure_.savefig(path)``.
 """
 
-from skcnf.display._benchmark import BenchmarkDisplay
+from skcnf.display._auroc import BenchmarkDisplay
 from skcnf.display._confusion import ConfusionDisplay
 from skcnf.display._correlation import FeatureCorrelationDisplay
 from skcnf.display._difference import DifferenceDensityDisplay
 from skcnf.display._histogram import ScoreHistogramDisplay, ScorePanelsDisplay
-from skcnf.display._images import RankedImagesDisplay
+from skcnf.display._ranked import RankedImagesDisplay
 
 __all__ = [
     "BenchmarkDisplay",

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from skcnf.display._common import ACCENT, ANOMALY, GREY, panel_axes
-from skcnf.objectives import LOG_2PI, optimal_density
+from skcnf.flows import optimal_density
+from skcnf.flows._objectives import LOG_2PI
 
 __all__ = ["DifferenceDensityDisplay"]
 

@@ -17,9 +17,8 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import has_fit_parameter
 from tqdm import tqdm
 
-from skcnf._runtime import resolve_device
-from skcnf.detectors import fit_many
-from skcnf.detectors._flow import BaseFlowDetector
+from skcnf._core.devices import resolve_device
+from skcnf.detectors import BaseFlowDetector, fit_many
 from skcnf.evaluation._metrics import METRICS, evaluate_scores
 from skcnf.evaluation._results import ResultLog
 

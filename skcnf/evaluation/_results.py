@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from skcnf._files import write_atomically
+from skcnf._core.files import write_atomically
 
 __all__ = ["COLUMNS", "KEY", "ResultLog"]
 

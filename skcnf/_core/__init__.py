@@ -1,0 +1,1 @@
+"""What every room uses: devices, generators, files that appear whole, rows that stream."""

@@ -1,0 +1,37 @@
+"""The choice of a device."""
+
+from __future__ import annotations
+
+import torch
+
+__all__ = ["resolve_device"]
+
+
+def resolve_device(device: str | torch.device = "auto") -> torch.device:
+    """The torch device that ``device`` names; ``"auto"`` is CUDA where there is one, else the CPU.
+
+    Raises
+    ------
+    ValueError
+        If ``device`` is no device, or names hardware that is not at hand.
+    """
+    if str(device) == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"device={device!r} is not a device; use 'auto', 'cpu', 'cuda', 'cuda:N' or 'mps'.") from error
+    _check_available(resolved)
+    return resolved
+
+
+def _check_available(device: torch.device) -> None:
+    if device.type == "cuda":
+        n_devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= n_devices:
+            raise ValueError(
+                f"device='{device}' was asked for, but torch finds {n_devices} CUDA devices; "
+                "use device='auto' or device='cpu'."
+            )
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise ValueError("device='mps' was asked for, but torch finds no Apple GPU; use device='auto'.")

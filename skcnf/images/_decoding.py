@@ -1,0 +1,58 @@
+"""One image of any kind as an upright uint8 RGB array."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+__all__ = ["WANTED", "to_array"]
+
+
+WANTED = (
+    "uint8 RGB images: an array (n, h, w, 3), a list of PIL images, of paths or of arrays (h, w, 3), a folder or zip "
+    "file, or a torch Dataset"
+)
+
+
+def to_array(item: Any, index: int) -> np.ndarray:
+    if isinstance(item, (tuple, list)) and item:  # a Dataset's (image, label)
+        item = item[0]
+    if isinstance(item, (str, os.PathLike)):
+        return _read(item)
+    if isinstance(item, Image.Image):
+        return _rgb(item)
+    if isinstance(item, torch.Tensor) and item.dtype == torch.uint8 and item.ndim == 3 and item.shape[0] == 3:
+        return item.permute(1, 2, 0).numpy()  # a Dataset's uint8 tensor, channels first as torchvision's are
+    if isinstance(item, np.ndarray) and item.dtype == np.uint8 and item.ndim == 3 and item.shape[-1] == 3:
+        return item
+    kind = type(item).__name__
+    if hasattr(item, "shape") and hasattr(item, "dtype"):
+        kind += f" of shape {tuple(item.shape)} and type {item.dtype}"
+    raise ValueError(f"image {index} of X is a {kind}; expected {WANTED}.")
+
+
+def _read(path: str | os.PathLike[str]) -> np.ndarray:
+    try:
+        with Image.open(path) as image:
+            return _rgb(image)
+    except FileNotFoundError:
+        raise ValueError(f"the image file '{path}' does not exist.") from None
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"the image file '{path}' cannot be read: {error}") from error
+
+
+def _rgb(image: Image.Image) -> np.ndarray:
+    """Upright RGB, transparent pixels over white, 16-bit values scaled to 8."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):
+        values = np.asarray(image).astype(np.int64)
+        values = values // 257 if values.max(initial=0) > 255 else values
+        image = Image.fromarray(values.clip(0, 255).astype(np.uint8))
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return np.asarray(image.convert("RGB"))

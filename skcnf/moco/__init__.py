@@ -1,0 +1,36 @@
+"""Momentum contrast: encoders and their weights, pretraining, and the featurizer."""
+
+from skcnf.moco._contrast import MoCo, info_nce, uniformity
+from skcnf.moco._distribution import World, process_group
+from skcnf.moco._encoders import EncoderSpec, build_encoder
+from skcnf.moco._featurizer import MocoFeaturizer
+from skcnf.moco._pretraining import PretrainConfig, pretrain
+from skcnf.moco._weights import (
+    BUNDLED_ENCODERS,
+    OFFICIAL_CHECKPOINTS,
+    check_encoder_path,
+    fetch_official,
+    load_encoder,
+    resolve_weights,
+    save_encoder,
+)
+
+__all__ = [
+    "BUNDLED_ENCODERS",
+    "OFFICIAL_CHECKPOINTS",
+    "EncoderSpec",
+    "MoCo",
+    "MocoFeaturizer",
+    "PretrainConfig",
+    "World",
+    "build_encoder",
+    "check_encoder_path",
+    "fetch_official",
+    "info_nce",
+    "load_encoder",
+    "pretrain",
+    "process_group",
+    "resolve_weights",
+    "save_encoder",
+    "uniformity",
+]

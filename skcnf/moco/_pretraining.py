@@ -1,0 +1,376 @@
+"""MoCo pretraining on unlabelled images: one device or many, resumable at every epoch."""
+
+from __future__ import annotations
+
+import copy
+import io
+import logging
+import math
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from tqdm import tqdm
+
+from skcnf._core.devices import resolve_device
+from skcnf._core.files import write_atomically
+from skcnf._core.generators import seeded
+from skcnf._core.rows import row_batches
+from skcnf.images import Augmentation, Draws, as_tensor, resize_and_crop, standardize_images
+from skcnf.moco._contrast import MoCo, info_nce, uniformity
+from skcnf.moco._distribution import World
+from skcnf.moco._encoders import EncoderSpec, build_encoder
+
+__all__ = ["PretrainConfig", "pretrain"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """The recipe of a pretraining run. Defaults are those of small images (32 px).
+
+    Parameters
+    ----------
+    epochs, batch_size : int
+        Passes over the images; images in a step, over all processes.
+    learning_rate, weight_decay, momentum : float
+        Of SGD, Nesterov's where ``nesterov``; the rate rises over ``warmup_steps`` and falls to 0 by a cosine.
+    milestones : tuple of int
+        Epochs at which the rate falls tenfold, instead of the cosine.
+    queue_size : int
+        Negatives, K of He et al.
+    key_momentum : float
+        m of equation 2.
+    temperature : float
+        tau of equation 1.
+    n_splits : int
+        Parts of a batch with batch statistics of their own, over all processes: shuffling batch norm (section 3.3).
+        A multiple of the number of processes.
+    symmetric : bool
+        Both views serve as query and as key, and the loss is the mean of the two.
+    low_res_size : int or None
+        Images are shrunk to this size, then enlarged to the encoder's (Schmier et al., "MOCO Finetuning").
+    precision : {"auto", "float32", "bfloat16"}
+        Of the encoders; the loss is float32. "auto" is bfloat16 on CUDA devices that have it, else float32.
+    seed : int
+        Decides everything random.
+    augmentation : Augmentation
+    """
+
+    epochs: int = 200
+    batch_size: int = 256
+    learning_rate: float = 0.06
+    weight_decay: float = 5e-4
+    momentum: float = 0.9
+    nesterov: bool = True
+    warmup_steps: int = 100
+    milestones: tuple[int, ...] = ()
+    queue_size: int = 4096
+    key_momentum: float = 0.99
+    temperature: float = 0.1
+    n_splits: int = 4
+    symmetric: bool = False
+    low_res_size: int | None = None
+    precision: str = "auto"
+    seed: int = 0
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "queue_size", "n_splits"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)!r} must be at least 1.")
+        for name in ("learning_rate", "temperature"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}={getattr(self, name)!r} must be above 0.")
+        if not 0 <= self.key_momentum <= 1:
+            raise ValueError(f"key_momentum={self.key_momentum!r} must lie in [0, 1].")
+        if self.precision not in ("auto", "float32", "bfloat16"):
+            raise ValueError(f"precision={self.precision!r} is not one of ['auto', 'bfloat16', 'float32'].")
+
+    @classmethod
+    def moco_v1(cls, **changes: Any) -> PretrainConfig:
+        """The recipe of He et al. for ImageNet; ``changes`` go on top."""
+        v1 = {"temperature": 0.07, "milestones": (120, 160), "augmentation": Augmentation.moco_v1()}
+        return cls(**{**_IMAGENET, **v1, **changes})
+
+    @classmethod
+    def moco_v2(cls, **changes: Any) -> PretrainConfig:
+        """The recipe of Chen et al. for ImageNet; ``changes`` go on top."""
+        return cls(**{**_IMAGENET, "temperature": 0.2, "augmentation": Augmentation.moco_v2(), **changes})
+
+
+_IMAGENET: dict[str, Any] = {
+    "learning_rate": 0.03,
+    "weight_decay": 1e-4,
+    "nesterov": False,
+    "warmup_steps": 0,
+    "queue_size": 65536,
+    "key_momentum": 0.999,
+    "n_splits": 8,
+}
+
+
+def pretrain(
+    images: np.ndarray,
+    encoder: EncoderSpec | nn.Module,
+    config: PretrainConfig | None = None,
+    *,
+    device: str | torch.device = "auto",
+    checkpoint: str | os.PathLike[str] | None = None,
+    on_epoch: Callable[[dict[str, float]], None] | None = None,
+    verbose: bool = False,
+) -> tuple[nn.Module, list[dict[str, float]]]:
+    """Train an encoder on unlabelled images by MoCo.
+
+    Where torch.distributed is initialised, every process calls this with the same arguments but for ``device``; the
+    batch is shared out, and the losses are those of one process.
+
+    Parameters
+    ----------
+    images : ndarray of shape (n, h, w, 3), dtype uint8
+        Kept on the device whole where they fill at most half of its free memory; a memory map stays where it is.
+    encoder : EncoderSpec or nn.Module
+        The encoder to build, or one to start from (`load_encoder`), which is left as it is.
+    config : PretrainConfig, optional
+        The recipe.
+    device : str or torch.device, default="auto"
+        CUDA where there is one, else the CPU.
+    checkpoint : path, optional
+        Written after every epoch, by renaming a finished file; a run that finds it goes on from there, to the same
+        losses as an uncut run on the same machine.
+    on_epoch : callable, optional
+        Given the epoch's record as it ends.
+    verbose : bool, default=False
+        A progress bar of every epoch where standard error is a terminal.
+
+    Returns
+    -------
+    encoder : nn.Module
+        The query encoder, in evaluation mode, on the CPU.
+    history : list of dict
+        One record an epoch: ``epoch``, ``loss`` (nats), ``alignment`` (mean squared distance of query and key),
+        ``uniformity`` (of the queries, see `skcnf.moco.uniformity`), ``learning_rate``, ``images_per_second``.
+
+    Raises
+    ------
+    ValueError
+        If images have another shape or type, the recipe does not suit the number of processes, or the checkpoint
+        belongs to another run.
+    FloatingPointError
+        If the loss stops being finite.
+    """
+    run = _Run(images, encoder, config or PretrainConfig(), resolve_device(device))
+    if checkpoint is not None and Path(checkpoint).exists():
+        run.restore(checkpoint)
+    while len(run.history) < run.config.epochs:
+        run.history.append(run.epoch(len(run.history), verbose))
+        _log.info("epoch %(epoch)d: loss %(loss).4f, %(images_per_second).0f images/s", run.history[-1])
+        if run.world.rank == 0:
+            if checkpoint is not None:
+                run.save(checkpoint)
+            if on_epoch is not None:
+                on_epoch(run.history[-1])
+    return run.model.encoder_q.eval().cpu(), run.history
+
+
+class _Run:
+    """The state of one run; randomness is a function of the seed and the epoch, so that a resumed run repeats."""
+
+    def __init__(
+        self, images: np.ndarray, encoder: EncoderSpec | nn.Module, config: PretrainConfig, device: torch.device
+    ) -> None:
+        self.config, self.device, self.world = config, device, World.current()
+        self.spec: EncoderSpec = encoder if isinstance(encoder, EncoderSpec) else encoder.spec
+        self._check(images)
+        with seeded(config.seed):
+            start = build_encoder(encoder) if isinstance(encoder, EncoderSpec) else copy.deepcopy(encoder).float()
+            model = MoCo(start, self.spec.out_features, config.queue_size, config.key_momentum, config.temperature)
+        self.model = model.requires_grad_(True).to(device, memory_format=torch.channels_last)
+        self.model.encoder_k.requires_grad_(False)
+        self.query_encoder = self._wrap(self.model.encoder_q)
+        self.images = self._place(images)
+        self.history: list[dict[str, float]] = []
+        self.steps_per_epoch = len(images) // config.batch_size
+        self.optimizer = torch.optim.SGD(
+            self.model.encoder_q.parameters(),
+            lr=config.learning_rate,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+            nesterov=config.nesterov,
+        )
+        bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        self._bfloat16 = config.precision == "bfloat16" or (config.precision == "auto" and bfloat16)
+
+    def _check(self, images: np.ndarray) -> None:
+        if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
+            found = f"{getattr(images, 'dtype', type(images).__name__)} {getattr(images, 'shape', '')}"
+            raise ValueError(f"images must be a uint8 array (n, h, w, 3); got {found}.")
+        batch_size, n_splits = self.config.batch_size, self.config.n_splits
+        if len(images) < batch_size:
+            raise ValueError(f"images holds {len(images)} images, fewer than one batch of {batch_size}.")
+        if n_splits % self.world.size or batch_size % n_splits or batch_size < 2 * n_splits:
+            raise ValueError(
+                f"n_splits={n_splits} must divide batch_size={batch_size} into parts of at least 2 images and be a "
+                f"multiple of the number of processes, {self.world.size}."
+            )
+
+    def _wrap(self, encoder: nn.Module) -> nn.Module:
+        if self.world.size == 1:
+            return encoder
+        with warnings.catch_warnings():
+            # torch 2.15 renames the option; older ones know this name alone
+            warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+            # statistics are averaged at an epoch's end instead of copied from rank 0 before every pass
+            return DistributedDataParallel(encoder, broadcast_buffers=False)
+
+    def _place(self, images: np.ndarray) -> Tensor:
+        """The images as a tensor (n, h, w, 3), on the device if they fit."""
+        mapped = isinstance(images, np.memmap)
+        fit = self.device.type == "cuda" and images.nbytes < torch.cuda.mem_get_info(self.device)[0] / 2
+        return as_tensor(images).to(self.device if fit and not mapped else "cpu")
+
+    def epoch(self, number: int, verbose: bool) -> dict[str, float]:
+        self.model.train()
+        generator = torch.Generator().manual_seed(self.config.seed * 100_003 + number)
+        order = torch.randperm(len(self.images), generator=generator)
+        totals = torch.zeros(3, device=self.device)
+        start = time.perf_counter()
+        n_used = self.steps_per_epoch * self.config.batch_size
+        bar = tqdm(total=n_used, desc=f"epoch {number}", unit="image", leave=False, disable=None if verbose else True)
+        for step, rows in enumerate(row_batches(n_used, self.config.batch_size)):
+            bar.update(self.config.batch_size)
+            self._set_learning_rate(number * self.steps_per_epoch + step)
+            totals += self._step(order[rows], generator)
+        bar.close()
+        self.world.average_([totals, *self.model.encoder_q.buffers(), *self.model.encoder_k.buffers()])
+        loss, alignment, spread = (totals / self.steps_per_epoch).tolist()
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"the MoCo loss is {loss} in epoch {number} at learning_rate={self.config.learning_rate}; lower it."
+            )
+        return {
+            "epoch": number,
+            "loss": loss,
+            "alignment": alignment,
+            "uniformity": spread,
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "images_per_second": n_used / (time.perf_counter() - start),
+        }
+
+    def _set_learning_rate(self, step: int) -> None:
+        warmup = min(1.0, (step + 1) / max(1, self.config.warmup_steps))
+        epoch = step / self.steps_per_epoch
+        if self.config.milestones:
+            decay = 0.1 ** sum(epoch >= milestone for milestone in self.config.milestones)
+        else:
+            decay = 0.5 * (1 + math.cos(math.pi * epoch / self.config.epochs))
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * warmup * decay
+
+    def _step(self, rows: Tensor, generator: torch.Generator) -> Tensor:
+        """One update on the images ``rows``; returns this process's mean loss, alignment and uniformity."""
+        views = [self.config.augmentation.draw(len(rows), generator) for _ in range(2)]
+        directions = [(0, 1), (1, 0)] if self.config.symmetric else [(0, 1)]
+        self.model.update_key_encoder()
+        keys = [self._keys(rows, views[key], generator) for _, key in directions]
+        self.optimizer.zero_grad(set_to_none=True)
+        totals = torch.zeros(3, device=self.device)
+        batches = [
+            batch
+            for (query, _), own_keys in zip(directions, keys, strict=True)
+            for batch in self._query_batches(rows, views[query], own_keys)
+        ]
+        for number, (images, positives) in enumerate(batches):
+            last = number == len(batches) - 1
+            with nullcontext() if last or self.world.size == 1 else self.query_encoder.no_sync():
+                totals += self._backward(images, positives, 1 / len(batches))
+        self.optimizer.step()
+        for own_keys in keys:
+            self.model.enqueue(own_keys)
+        return totals
+
+    def _keys(self, rows: Tensor, draws: Draws, generator: torch.Generator) -> Tensor:
+        """Unit keys of all rows, in their order, encoded in shuffled parts: a query and its key keep other company.
+
+        Every process can read every image and knows all draws, so shuffling across processes moves no image.
+        """
+        order = torch.randperm(len(rows), generator=generator)
+        own = self._own(order)
+        with self._autocast():
+            keys = self.model.encode_keys(self._view(rows[own], draws.rows(own)), self._own_splits)
+        keys = self.world.gather(keys)
+        return torch.empty_like(keys).index_copy_(0, order.to(self.device), keys)
+
+    def _query_batches(self, rows: Tensor, draws: Draws, keys: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        own = self._own(torch.arange(len(rows)))
+        images, keys = self._view(rows[own], draws.rows(own)), keys[own.to(keys.device)]
+        return zip(images.chunk(self._own_splits), keys.chunk(self._own_splits), strict=True)
+
+    def _backward(self, images: Tensor, keys: Tensor, share: float) -> Tensor:
+        """Negatives are earlier keys alone, so the loss is a mean over queries, and taking it in parts is exact."""
+        with self._autocast():
+            queries = self.query_encoder(images)
+        queries = F.normalize(queries.float(), dim=1)
+        loss = info_nce(queries, keys, self.model.queue, self.config.temperature)
+        (loss * share).backward()
+        queries = queries.detach()
+        return torch.stack([loss.detach(), (queries - keys).square().sum(1).mean(), uniformity(queries)]) * share
+
+    @property
+    def _own_splits(self) -> int:
+        return self.config.n_splits // self.world.size
+
+    def _own(self, index: Tensor) -> Tensor:
+        """The part of a batch's index that this process works on."""
+        return index.chunk(self.world.size)[self.world.rank]
+
+    def _view(self, rows: Tensor, draws: Draws) -> Tensor:
+        """One augmented view of the images ``rows``, standardised."""
+        images = self.images[rows.to(self.images.device)].to(self.device).permute(0, 3, 1, 2)
+        if self.config.low_res_size is not None:
+            images = resize_and_crop(images, self.config.low_res_size)
+        images = resize_and_crop(images, self.spec.image_size)
+        view = standardize_images(
+            self.config.augmentation.apply(images.float() / 255, draws), self.spec.mean, self.spec.std
+        )
+        return view.contiguous(memory_format=torch.channels_last)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self._bfloat16)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        buffer = io.BytesIO()
+        state = {
+            "spec": asdict(self.spec),
+            "config": asdict(self.config),
+            "history": self.history,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        torch.save(state, buffer)
+        write_atomically(path, buffer.getvalue())
+
+    def restore(self, path: str | os.PathLike[str]) -> None:
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+            state["spec"], state["config"], state["history"], state["model"], state["optimizer"]
+        except Exception as error:  # torch raises a different class for every way a file can be broken
+            raise ValueError(
+                f"'{path}' is no checkpoint of a pretraining run, and nothing in it was executed; give another path."
+            ) from error
+        if state["spec"] != asdict(self.spec) or state["config"] != asdict(self.config):
+            raise ValueError(f"'{path}' is the checkpoint of a run with another spec or config; give another path.")
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.history = state["history"]

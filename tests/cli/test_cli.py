@@ -1,0 +1,175 @@
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from skcnf.cli import main
+
+
+def test_the_benchmark_prints_and_writes_the_table(tmp_path, capsys):
+    arguments = [
+        "benchmark",
+        "--classes",
+        "ship",
+        "--detectors",
+        "mse,MSE-ratio",
+        "--output",
+        str(tmp_path),
+        "--n-jobs",
+        "1",
+    ]
+    assert main([*arguments, "--seeds", "2"]) == 0
+    out = capsys.readouterr().out
+    assert "detector" in out
+    assert "MSE-ratio" in out
+    assert "±" in out
+    results = pd.read_csv(tmp_path / "results.csv")
+    assert len(results) == 4
+    assert results.auroc.between(0.5, 1).all()
+    assert (tmp_path / "table.txt").read_text() in out
+    assert (tmp_path / "auroc.png").stat().st_size > 5000
+    before = (tmp_path / "results.csv").read_bytes()
+    assert main(arguments) == 0  # a finished run computes nothing
+    assert (tmp_path / "results.csv").read_bytes() == before
+
+
+def test_a_table_of_the_paper_has_both_numbers_in_four_formats(tmp_path, capsys):
+    arguments = ["benchmark", "--table", "1", "--classes", "car,cat", "--detectors", "MSE,MSE-ratio"]
+    arguments += ["--output", str(tmp_path), "--n-jobs", "1", "--seeds", "2"]
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    assert "Table 1: AUROC in %, CIFAR-10 one-vs-rest" in out
+    assert "its encoder, a ResNet-50, saw all of ImageNet" in out
+    assert "CSI (paper only)" in out
+    assert "4 fits, seeds 0 to 1" in out  # what no seed changes runs once
+    assert (tmp_path / "table1.txt").read_text() in out
+    assert (tmp_path / "table1.tex").read_text().startswith(r"\begin{table}")
+    assert (tmp_path / "table1.rst").read_text().startswith(".. list-table::")
+    assert (tmp_path / "table1.png").stat().st_size > 5000
+    table = pd.read_csv(tmp_path / "table1.csv").set_index(["row", "column"])
+    results = pd.read_csv(tmp_path / "results.csv").set_index(["detector", "inlier_class"])
+    assert table.loc[("MSE", "cat"), "mean"] == pytest.approx(100 * results.loc[("MSE", "cat"), "auroc"], rel=1e-3)
+    assert table.loc[("MSE", "cat"), "paper_mean"] == 90.5
+    before = (tmp_path / "results.csv").read_bytes()
+    assert main(arguments) == 0
+    assert (tmp_path / "results.csv").read_bytes() == before
+
+
+def test_a_table_whose_data_are_not_at_hand_says_so(tmp_path, capsys):
+    arguments = ["benchmark", "--table", "3", "--detectors", "MSE", "--output", str(tmp_path)]
+    assert main(arguments) == 0
+    assert "data not at hand (dataset-vs-dataset, moco): the images of svhn are wanted" in capsys.readouterr().out
+    (tmp_path / "empty").mkdir()
+    assert main([*arguments, "--data", str(tmp_path / "empty")]) == 0
+    out = capsys.readouterr().out
+    assert "data not at hand (dataset-vs-dataset, moco): SVHN: " in out
+    assert "MSE (paper only)" in out
+    with pytest.raises(SystemExit, match="2"):
+        main(["benchmark", "--table", "6"])
+    assert "'6' is no table with results; choose from [1, 2, 3, 4, 5, 7" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--classes", "plan"], "['plan'] not in CIFAR-10; choose from ['plane', 'car'"),
+        (["--detectors", "CF,KNNN"], "['KNNN'] unknown; choose from ['CF'"),
+        (["--device", "cuda:99"], "device='cuda:99' was asked for"),
+    ],
+)
+def test_typos_are_named_with_what_is_allowed(tmp_path, capsys, arguments, message):
+    assert main(["benchmark", "--output", str(tmp_path / "out"), *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out" / "results.csv").exists()
+
+
+def test_argument_errors_exit_with_2(capsys):
+    for arguments in (["benchmark", "--seeds", "none"], ["benchmrk"], []):
+        with pytest.raises(SystemExit, match="2"):
+            main(arguments)
+    assert "'none' is no whole number above 0" in capsys.readouterr().err
+
+
+def test_features_of_a_folder(tmp_path, capsys):
+    for number in range(3):
+        Image.fromarray(np.full((40, 50, 3), 80 * number, np.uint8)).save(tmp_path / f"{number}.png")
+    assert main(["features", str(tmp_path), "-o", str(tmp_path / "x.npy")]) == 0
+    features = np.load(tmp_path / "x.npy")
+    assert features.shape == (3, 128)
+    assert "3 images, 128 features" in capsys.readouterr().out
+    (tmp_path / "3.png").write_bytes(b"broken")
+    assert main(["features", str(tmp_path), "-o", str(tmp_path / "y.npy")]) == 2
+    assert "3.png' cannot be read" in capsys.readouterr().err
+    assert not (tmp_path / "y.npy").exists()
+
+
+def _folder(path, n=40):
+    path.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(n):
+        Image.fromarray(rng.integers(0, 256, (20, 16, 3), dtype=np.uint8)).save(path / f"{number}.png")
+    return str(path)
+
+
+SMALL = ["--arch", "resnet10", "--width", "8", "--image-size", "16", "--batch-size", "16", "--device", "cpu"]
+
+
+def test_pretraining_from_scratch_then_from_its_own_result(tmp_path, capsys):
+    folder, output = _folder(tmp_path / "images"), tmp_path / "encoder.safetensors"
+    assert main(["pretrain", folder, "-o", str(output), *SMALL, "--epochs", "2"]) == 0
+    out = capsys.readouterr().out
+    assert "epoch   2  loss" in out
+    for word in ("alignment", "uniformity", "images/s", "resnet10 after 2 epochs of 40 images"):
+        assert word in out
+    arguments = ["--init", str(output), "--low-res", "8", "--epochs", "1", "--batch-size", "16", "--symmetric"]
+    assert main(["pretrain", folder, "-o", str(tmp_path / "tuned.pth"), *arguments]) == 0
+    assert "featurise at the same resolution: --low-res 8" in capsys.readouterr().out
+    weights = ["--weights", str(tmp_path / "tuned.pth"), "--low-res", "8"]
+    assert main(["features", folder, "-o", str(tmp_path / "x.npy"), *weights]) == 0
+    assert np.load(tmp_path / "x.npy").shape == (40, 128)
+    names = {"images", "encoder.safetensors", "tuned.pth", "x.npy"}
+    assert {path.name for path in tmp_path.iterdir()} == names  # no checkpoint is left
+
+
+def test_pretraining_asks_before_it_drops_or_resumes_a_run(tmp_path, capsys, monkeypatch):
+    from skcnf.cli import _pretrain as cli
+
+    folder, output = _folder(tmp_path / "images"), tmp_path / "encoder.safetensors"
+    arguments = ["pretrain", folder, "-o", str(output), *SMALL, "--epochs", "2"]
+
+    def interrupt(record):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cli, "_print_epoch", interrupt)
+        patch.setattr(cli, "_IN_MEMORY_BYTES", 0)
+        assert main(arguments) == 130
+    assert not output.exists()
+    assert main(arguments) == 2
+    assert "go on with --resume, or delete it" in capsys.readouterr().err
+    assert main([*arguments, "--resume"]) == 0
+    out = capsys.readouterr().out
+    assert "epoch   1" not in out
+    assert "epoch   2" in out
+    assert {path.name for path in tmp_path.iterdir()} == {"images", "encoder.safetensors"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--init", "moco_v3"], "weights='moco_v3' is neither a bundled encoder (tinyimagenet32), nor an official one"),
+        (["--arch", "resnet19"], "arch='resnet19' is not one of"),
+        (["--output", "encoder.bin"], "'encoder.bin' ends in '.bin'"),
+        (["--batch-size", "64"], "images holds 40 images, fewer than one batch of 64"),
+        (["--low-res", "0"], "'0' is no whole number above 0"),
+    ],
+)
+def test_bad_arguments_of_pretraining_are_named(tmp_path, capsys, arguments, message):
+    folder = _folder(tmp_path / "images")
+    try:
+        status = main(["pretrain", folder, "-o", str(tmp_path / "e.pth"), *SMALL, *arguments])
+    except SystemExit as error:  # argparse's own
+        status = error.code
+    assert status == 2
+    assert message in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["images"]
