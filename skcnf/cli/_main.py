@@ -18,11 +18,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         return args.run(args)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, FloatingPointError) as error:
         print(f"skcnf {args.command}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; finished rows are kept, run the same command to go on", file=sys.stderr)
+        kept = getattr(args, "kept", "finished rows are kept")
+        print(f"skcnf {args.command}: interrupted; {kept}; run the same command to go on", file=sys.stderr)
         return 130
 
 

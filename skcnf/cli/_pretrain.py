@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import glob
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from skcnf.cli._arguments import count
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import nn
+
+    from skcnf.moco import EncoderSpec, PretrainConfig
 
 __all__ = ["add_pretrain"]
 
@@ -20,12 +29,12 @@ def add_pretrain(commands: argparse._SubParsersAction) -> None:
         description="Train a MoCo encoder on a folder or zip of unlabelled images, from scratch or from other weights. "
         "Prints, every epoch, the loss in nats, alignment (squared distance of two views of an image) and uniformity "
         "(lower is more even; both without labels) and the throughput. OUTPUT.checkpoint is replaced after every "
-        "epoch; --resume goes on from it. Under torchrun the processes share every batch.",
+        "epoch, and the same command goes on from it. Under torchrun the processes share every batch.",
     )
     command.add_argument("images", type=Path, help="a folder of images, searched through, or a zip")
     command.add_argument("-o", "--output", type=Path, required=True, help="encoder to write: .safetensors or .pth")
     command.add_argument("--init", metavar="WEIGHTS", help="start from a bundled or official name, or an encoder file")
-    command.add_argument("--resume", action="store_true", help="go on from OUTPUT.checkpoint")
+    command.add_argument("--resume", action="store_true", help="changes nothing: a cut run is always resumed")
     command.add_argument("--low-res", type=count, metavar="PX", help="shrink images first, then enlarge them again")
     command.add_argument("--recipe", choices=("small", "v1", "v2"), help="default: small up to 64 px, else v2")
     command.add_argument("--arch", default="resnet18", help="without --init: resnet10, 18, 34, 50 (default: resnet18)")
@@ -38,70 +47,86 @@ def add_pretrain(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--seed", type=int, default=0, help="default: 0")
     command.add_argument("--n-jobs", type=int, metavar="N", help="processes that decode (default: this one)")
     command.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
-    command.set_defaults(run=_pretrain)
+    command.set_defaults(run=_pretrain, kept="finished epochs are kept in OUTPUT.checkpoint")
 
 
 def _pretrain(args: argparse.Namespace) -> int:
     from skcnf.moco import World, check_encoder_path, pretrain, process_group, save_encoder
 
     check_encoder_path(args.output)
-    checkpoint = args.output.with_name(f"{args.output.name}.checkpoint")
-    if checkpoint.exists() and not args.resume:
-        raise ValueError(f"'{checkpoint}' is there from a run that was cut; go on with --resume, or delete it.")
-    encoder, config = _encoder_and_recipe(args)
+    start, config = _start_and_recipe(args)
     with process_group(args.device) as device:
-        images = _pretraining_images(args, getattr(encoder, "spec", encoder).image_size)
+        images = _pretraining_images(args, _spec(start).image_size)
         encoder, history = pretrain(
-            images, encoder, config, device=device, checkpoint=checkpoint, on_epoch=_print_epoch, verbose=True
+            images, start, config, device=device, checkpoint=_checkpoint(args), on_epoch=_print_epoch, verbose=True
         )
         if World.current().rank == 0:
             save_encoder(encoder, args.output)
-            for leftover in (checkpoint, _stored_images(args)):
+            for leftover in (_checkpoint(args), *_stored_images(args)):
                 leftover.unlink(missing_ok=True)
-            print(f"{args.output}: {encoder.spec.arch} after {len(history)} epochs of {len(images)} images")
+            print(f"{args.output}: {_spec(encoder).arch} after {len(history)} epochs of {len(images)} images")
             if args.low_res is not None:
                 print(f"featurise at the same resolution: --low-res {args.low_res}, low_res_size={args.low_res}")
     return 0
 
 
-def _encoder_and_recipe(args: argparse.Namespace) -> tuple:
-    from skcnf.moco import EncoderSpec, PretrainConfig, resolve_weights
+def _start_and_recipe(args: argparse.Namespace) -> tuple[EncoderSpec | nn.Module, PretrainConfig]:
+    from skcnf.moco import PretrainConfig, resolve_weights
 
-    if args.init is not None:
-        encoder = resolve_weights(args.init)
-        spec = encoder.spec
-    else:
-        stem = "small" if args.image_size <= 64 else "imagenet"
-        head = "mlp" if args.recipe == "v2" else "linear"
-        spec = encoder = EncoderSpec(args.arch, args.width, stem, head, image_size=args.image_size)
-    recipe = args.recipe or ("small" if spec.image_size <= 64 else "v2")
+    start = _new_encoder(args) if args.init is None else resolve_weights(args.init)
+    recipe = args.recipe or ("small" if _spec(start).image_size <= 64 else "v2")
     changes = {name: getattr(args, name) for name in ("epochs", "batch_size", "symmetric", "seed")}
     if args.learning_rate is not None:
         changes["learning_rate"] = args.learning_rate
-    make = {"small": PretrainConfig, "v1": PretrainConfig.moco_v1, "v2": PretrainConfig.moco_v2}[recipe]
-    return encoder, make(low_res_size=args.low_res, **changes)
+    recipes: dict[str, Callable[..., PretrainConfig]] = {
+        "small": PretrainConfig,
+        "v1": PretrainConfig.moco_v1,
+        "v2": PretrainConfig.moco_v2,
+    }
+    return start, recipes[recipe](low_res_size=args.low_res, **changes)
 
 
-def _pretraining_images(args: argparse.Namespace, image_size: int) -> object:
+def _new_encoder(args: argparse.Namespace) -> EncoderSpec:
+    from skcnf.moco import EncoderSpec
+
+    stem = "small" if args.image_size <= 64 else "imagenet"
+    head = "mlp" if args.recipe == "v2" else "linear"
+    return EncoderSpec(args.arch, args.width, stem, head, image_size=args.image_size)
+
+
+def _spec(encoder: EncoderSpec | nn.Module) -> EncoderSpec:
+    from skcnf.moco import EncoderSpec
+
+    spec = encoder if isinstance(encoder, EncoderSpec) else encoder.spec
+    assert isinstance(spec, EncoderSpec)  # every encoder of this package has one
+    return spec
+
+
+def _pretraining_images(args: argparse.Namespace, image_size: int) -> np.ndarray:
     """All images at the size they are trained at (low_res_size where given), in memory or, if large, beside OUTPUT."""
     import numpy as np
 
-    from skcnf.images import image_source, load_images
+    from skcnf.images import digest, image_source, load_images
     from skcnf.moco import World
 
     source, size, world = image_source(args.images), args.low_res or image_size, World.current()
     large = len(source) * size * size * 3 > _IN_MEMORY_BYTES
     if not large and world.size == 1:
         return load_images(source, size, n_jobs=args.n_jobs, verbose=True)
-    stored = _stored_images(args)
-    if world.rank == 0 and not (args.resume and stored.exists()):
+    # The name tells the images: a cut run on other images left another file.
+    stored = args.output.with_name(f"{args.output.name}.images-{size}px-{digest(source)}.npy")
+    if world.rank == 0 and not stored.exists():
         load_images(source, size, stored, n_jobs=args.n_jobs, verbose=True)
     world.wait()
-    return np.load(stored, mmap_mode="r")
+    return np.load(stored, mmap_mode="r", allow_pickle=False)
 
 
-def _stored_images(args: argparse.Namespace) -> Path:
-    return args.output.with_name(f"{args.output.name}.images.npy")
+def _checkpoint(args: argparse.Namespace) -> Path:
+    return args.output.with_name(f"{args.output.name}.checkpoint")
+
+
+def _stored_images(args: argparse.Namespace) -> list[Path]:
+    return list(args.output.parent.glob(f"{glob.escape(args.output.name)}.images-*.npy*"))
 
 
 def _print_epoch(record: dict[str, float]) -> None:

@@ -26,7 +26,7 @@ from skcnf._core.devices import resolve_device
 from skcnf._core.files import write_atomically
 from skcnf._core.generators import seeded
 from skcnf._core.rows import row_batches
-from skcnf.images import Augmentation, Draws, as_tensor, resize_and_crop, standardize_images
+from skcnf.images import Augmentation, Draws, as_tensor, digest, resize_and_crop, standardize_images
 from skcnf.moco._contrast import MoCo, info_nce, uniformity
 from skcnf.moco._distribution import World
 from skcnf.moco._encoders import EncoderSpec, build_encoder
@@ -148,7 +148,8 @@ def pretrain(
         CUDA where there is one, else the CPU.
     checkpoint : path, optional
         Written after every epoch, by renaming a finished file; a run that finds it goes on from there, to the same
-        losses as an uncut run on the same machine.
+        losses as an uncut run on the same machine. It names the images (by their pixels), the encoder and the recipe
+        that it belongs to.
     on_epoch : callable, optional
         Given the epoch's record as it ends.
     verbose : bool, default=False
@@ -166,13 +167,15 @@ def pretrain(
     ------
     ValueError
         If images have another shape or type, the recipe does not suit the number of processes, or the checkpoint
-        belongs to another run.
+        belongs to another run: other images, another encoder or another recipe.
     FloatingPointError
         If the loss stops being finite.
     """
     run = _Run(images, encoder, config or PretrainConfig(), resolve_device(device))
-    if checkpoint is not None and Path(checkpoint).exists():
-        run.restore(checkpoint)
+    if checkpoint is not None:
+        run.images_digest = digest(images)
+        if Path(checkpoint).exists():
+            run.restore(checkpoint)
     while len(run.history) < run.config.epochs:
         run.history.append(run.epoch(len(run.history), verbose))
         _log.info("epoch %(epoch)d: loss %(loss).4f, %(images_per_second).0f images/s", run.history[-1])
@@ -200,6 +203,7 @@ class _Run:
         self.model.encoder_k.requires_grad_(False)
         self.query_encoder = self._wrap(self.model.encoder_q)
         self.images = self._place(images)
+        self.images_digest: str | None = None  # only a checkpoint needs it
         self.history: list[dict[str, float]] = []
         self.steps_per_epoch = len(images) // config.batch_size
         self.optimizer = torch.optim.SGD(
@@ -354,6 +358,7 @@ class _Run:
         state = {
             "spec": asdict(self.spec),
             "config": asdict(self.config),
+            "images": self.images_digest,
             "history": self.history,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -364,13 +369,25 @@ class _Run:
     def restore(self, path: str | os.PathLike[str]) -> None:
         try:
             state = torch.load(path, map_location=self.device, weights_only=True)
-            state["spec"], state["config"], state["history"], state["model"], state["optimizer"]
+            state["spec"], state["config"], state["images"], state["history"], state["model"], state["optimizer"]
         except Exception as error:  # torch raises a different class for every way a file can be broken
             raise ValueError(
                 f"'{path}' is no checkpoint of a pretraining run, and nothing in it was executed; give another path."
             ) from error
-        if state["spec"] != asdict(self.spec) or state["config"] != asdict(self.config):
-            raise ValueError(f"'{path}' is the checkpoint of a run with another spec or config; give another path.")
+        self._check_same_run(state, path)
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.history = state["history"]
+
+    def _check_same_run(self, state: dict[str, Any], path: object) -> None:
+        here = {**asdict(self.spec), **asdict(self.config)}
+        there = {**state["spec"], **state["config"]}
+        changed = (name for name in here if there.get(name) != here[name])
+        differences = [f"{name}: {there.get(name)!r} there, {here[name]!r} here" for name in changed]
+        if state["images"] != self.images_digest:
+            differences.insert(0, "other images")
+        if differences:
+            raise ValueError(
+                f"'{path}' is the checkpoint of another run ({'; '.join(differences)}). Repeat that run, delete the "
+                "file to start anew, or give another path."
+            )

@@ -131,7 +131,9 @@ def test_pretraining_from_scratch_then_from_its_own_result(tmp_path, capsys):
     assert {path.name for path in tmp_path.iterdir()} == names  # no checkpoint is left
 
 
-def test_pretraining_asks_before_it_drops_or_resumes_a_run(tmp_path, capsys, monkeypatch):
+@pytest.fixture
+def cut_run(tmp_path, capsys, monkeypatch):
+    """The arguments of a run that Ctrl-C ended after its first epoch, images stored beside its output."""
     from skcnf.cli import _pretrain as cli
 
     folder, output = _folder(tmp_path / "images"), tmp_path / "encoder.safetensors"
@@ -140,18 +142,40 @@ def test_pretraining_asks_before_it_drops_or_resumes_a_run(tmp_path, capsys, mon
     def interrupt(record):
         raise KeyboardInterrupt
 
+    monkeypatch.setattr(cli, "_IN_MEMORY_BYTES", 0)
     with monkeypatch.context() as patch:
         patch.setattr(cli, "_print_epoch", interrupt)
-        patch.setattr(cli, "_IN_MEMORY_BYTES", 0)
         assert main(arguments) == 130
+    assert "finished epochs are kept in OUTPUT.checkpoint; run the same command" in capsys.readouterr().err
     assert not output.exists()
-    assert main(arguments) == 2
-    assert "go on with --resume, or delete it" in capsys.readouterr().err
-    assert main([*arguments, "--resume"]) == 0
+    return arguments
+
+
+@pytest.mark.parametrize("more", [[], ["--resume"]])
+def test_the_same_command_goes_on_with_a_cut_pretraining(tmp_path, capsys, cut_run, more):
+    assert main([*cut_run, *more]) == 0
     out = capsys.readouterr().out
     assert "epoch   1" not in out
     assert "epoch   2" in out
     assert {path.name for path in tmp_path.iterdir()} == {"images", "encoder.safetensors"}
+
+
+def test_a_cut_pretraining_is_not_resumed_on_other_images_or_by_another_recipe(tmp_path, capsys, cut_run):
+    before = (tmp_path / "encoder.safetensors.checkpoint").read_bytes()
+    assert main([*cut_run, "--learning-rate", "0.5"]) == 2
+    assert "encoder.safetensors.checkpoint' is the checkpoint of another run (learning_rate: 0.06 there, 0.5 here)" in (
+        capsys.readouterr().err
+    )
+    Image.fromarray(np.zeros((20, 16, 3), np.uint8)).save(tmp_path / "images" / "0.png")
+    assert main(cut_run) == 2
+    assert "(other images)" in capsys.readouterr().err
+    assert (tmp_path / "encoder.safetensors.checkpoint").read_bytes() == before
+
+
+def test_a_pretraining_that_diverges_says_so(tmp_path, capsys):
+    arguments = ["pretrain", _folder(tmp_path / "images"), "-o", str(tmp_path / "e.pth"), *SMALL]
+    assert main([*arguments, "--learning-rate", "1e30"]) == 2
+    assert "skcnf pretrain: the MoCo loss is nan in epoch 0 at learning_rate=1e+30" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -52,8 +52,10 @@ def test_a_cut_run_resumes_to_the_same_losses(tmp_path):
     resumed, again = pretrain(images, SPEC, CONFIG, device="cpu", checkpoint=file)
     assert [record["loss"] for record in again] == [record["loss"] for record in history]
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
-    with pytest.raises(ValueError, match="another spec or config"):
+    with pytest.raises(ValueError, match=r"checkpoint.pt' is .* of another run \(.*epochs: 4 there, 9 here"):
         pretrain(images, SPEC, PretrainConfig(epochs=9, batch_size=32), device="cpu", checkpoint=file)
+    with pytest.raises(ValueError, match=r"another run \(other images\)"):  # of the same number and size
+        pretrain(255 - images, SPEC, CONFIG, device="cpu", checkpoint=file)
 
 
 @pytest.mark.parametrize("content", [b"junk", b""])
