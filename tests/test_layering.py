@@ -15,7 +15,7 @@ PACKAGE = Path(skcnf.__file__).parent
 FLOORS = [
     {"__main__"},
     {"cli"},
-    {"paper", "saving"},
+    {"paper", "reporting", "saving"},
     {"display"},
     {"evaluation"},
     {"detectors", "datasets"},
