@@ -6,6 +6,8 @@ import torch
 
 __all__ = ["resolve_device"]
 
+_ALLOWED = "use 'auto', 'cpu', 'cuda', 'cuda:N' or 'mps'"
+
 
 def resolve_device(device: str | torch.device = "auto") -> torch.device:
     """The torch device that ``device`` names; ``"auto"`` is CUDA where there is one, else the CPU.
@@ -20,7 +22,7 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
     try:
         resolved = torch.device(device)
     except (RuntimeError, TypeError) as error:
-        raise ValueError(f"device={device!r} is not a device; use 'auto', 'cpu', 'cuda', 'cuda:N' or 'mps'.") from error
+        raise ValueError(f"device={device!r} is not a device; {_ALLOWED}.") from error
     _check_available(resolved)
     return resolved
 
@@ -35,3 +37,13 @@ def _check_available(device: torch.device) -> None:
             )
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise ValueError("device='mps' was asked for, but torch finds no Apple GPU; use device='auto'.")
+    if device.type not in ("cpu", "cuda", "mps"):
+        _check_holds_numbers(device)
+
+
+def _check_holds_numbers(device: torch.device) -> None:
+    """Refuse "meta", which holds shapes alone, and kinds that this build of torch cannot use."""
+    try:
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError, ImportError) as error:  # torch raises all three for what it was built without
+        raise ValueError(f"device='{device}' was asked for, but torch cannot compute on it; {_ALLOWED}.") from error

@@ -27,6 +27,12 @@ class LabelledFeatures:
     class_names : tuple of str
     name, features : str
         What the images are, and what the features are.
+
+    Raises
+    ------
+    ValueError
+        If rows are not two-dimensional or differ in width, rows and labels differ in number, or a label is no index
+        into ``class_names``.
     """
 
     X_train: np.ndarray
@@ -38,6 +44,17 @@ class LabelledFeatures:
     name: str
     features: str
 
+    def __post_init__(self) -> None:
+        parts = {"X_train": self.X_train, "X_test": self.X_test}
+        if self.X_aux is not None:
+            parts["X_aux"] = self.X_aux
+        shapes = {name: np.shape(X) for name, X in parts.items()}
+        if any(len(shape) != 2 for shape in shapes.values()) or len({shape[1] for shape in shapes.values()}) > 1:
+            shown = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+            raise ValueError(f"features must be arrays of shape (n, d) with one d for all; got the shapes {shown}.")
+        for split, y in (("train", self.y_train), ("test", self.y_test)):
+            check_labels(split, len(parts[f"X_{split}"]), y, len(self.class_names))
+
     def fingerprint(self) -> str:
         """A digest of every row and label: results of equal fingerprints are comparable."""
         digest = hashlib.sha256(repr((self.class_names, self.name, self.features)).encode())
@@ -46,6 +63,24 @@ class LabelledFeatures:
                 digest.update(str(array.shape).encode())
                 digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
+
+
+def check_labels(split: str, n_rows: int | None, y: np.ndarray, n_classes: int) -> None:
+    """Labels of a split must be one a row (where ``n_rows`` is known), and indices of classes.
+
+    Raises
+    ------
+    ValueError
+        Naming ``y_SPLIT``, what came and what is allowed.
+    """
+    if np.ndim(y) != 1 or np.asarray(y).dtype.kind not in "iub":
+        raise ValueError(
+            f"y_{split} must be a one-dimensional array of integers; got shape {np.shape(y)} of {np.asarray(y).dtype}."
+        )
+    if n_rows is not None and n_rows != len(y):
+        raise ValueError(f"X_{split} holds {n_rows} rows and y_{split} {len(y)} labels; they must be as many.")
+    if len(y) and not (np.min(y) >= 0 and np.max(y) < n_classes):
+        raise ValueError(f"y_{split} must be in 0 to {n_classes - 1}; it goes from {np.min(y)} to {np.max(y)}.")
 
 
 def load_cifar10_features(normalize: bool = True, path: str | os.PathLike[str] | None = None) -> LabelledFeatures:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from skcnf.datasets._features import LabelledFeatures
+from skcnf.datasets._features import LabelledFeatures, check_labels
 from skcnf.images import load_images
 
 __all__ = ["LabelledImages", "featurize_images", "flatten_images"]
@@ -49,7 +49,7 @@ class LabelledImages:
             if (X is None) != (y is None):
                 raise ValueError(f"X_{split} and y_{split} must be None together; got {type(X)} and {type(y)}.")
             if y is not None:
-                _check_labels(split, X, y, len(self.class_names))
+                check_labels(split, _count(X), y, len(self.class_names))
 
     @classmethod
     def from_datasets(cls, train: Any, test: Any, name: str = "images") -> LabelledImages:
@@ -84,11 +84,9 @@ class LabelledImages:
         return cls(train, y_train, test, y_test, tuple(map(str, names)), name)
 
 
-def _check_labels(split: str, X: Any, y: np.ndarray, n_classes: int) -> None:
-    if not isinstance(X, (str, os.PathLike)) and hasattr(X, "__len__") and len(X) != len(y):
-        raise ValueError(f"X_{split} holds {len(X)} images and y_{split} {len(y)} labels; they must be as many.")
-    if len(y) and not (np.min(y) >= 0 and np.max(y) < n_classes):
-        raise ValueError(f"y_{split} must be in 0 to {n_classes - 1}; it goes from {np.min(y)} to {np.max(y)}.")
+def _count(images: Any) -> int | None:
+    """How many images, where that is known without reading a folder or a zip file."""
+    return len(images) if hasattr(images, "__len__") and not isinstance(images, (str, os.PathLike)) else None
 
 
 def _targets(argument: str, dataset: Any) -> np.ndarray:

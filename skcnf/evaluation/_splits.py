@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -44,11 +45,11 @@ class InlierKFold(BaseCrossValidator):
     def __init__(
         self, n_splits: int = 5, *, n_repeats: int = 1, shuffle: bool = True, random_state: Any = None
     ) -> None:
-        if int(n_splits) != n_splits or n_splits < 2:
-            raise ValueError(f"n_splits={n_splits} must be a whole number, at least 2.")
-        if int(n_repeats) != n_repeats or n_repeats < 1 or (n_repeats > 1 and not shuffle):
+        if not isinstance(n_splits, Integral) or n_splits < 2:
+            raise ValueError(f"n_splits={n_splits!r} must be an integer, at least 2.")
+        if not isinstance(n_repeats, Integral) or n_repeats < 1 or (n_repeats > 1 and not shuffle):
             raise ValueError(
-                f"n_repeats={n_repeats} (shuffle={shuffle}) must be a whole number, at least 1, and 1 without shuffle."
+                f"n_repeats={n_repeats!r} (shuffle={shuffle}) must be an integer, at least 1, and 1 without shuffle."
             )
         self.n_splits = int(n_splits)
         self.n_repeats = int(n_repeats)

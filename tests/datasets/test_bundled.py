@@ -1,4 +1,5 @@
 import io
+import re
 import zipfile
 
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 from PIL import Image
 
 from skcnf import MocoFeaturizer, load_encoder
-from skcnf.datasets import CIFAR10_CLASSES, load_cifar10_features, read_sheets, save_features
+from skcnf.datasets import CIFAR10_CLASSES, LabelledFeatures, load_cifar10_features, read_sheets, save_features
 from skcnf.moco import BUNDLED_ENCODERS
 
 
@@ -49,6 +50,27 @@ def test_int8_rows_are_within_half_a_unit(tmp_path):
     for stored, X in ((data.X_train, train), (data.X_test, test), (data.X_aux, aux)):
         assert (np.abs(stored - X) <= unit / 2 + 1e-6).all()
     np.testing.assert_array_equal(data.y_train, y)
+
+
+_X, _Y = np.zeros((4, 3), np.float32), np.arange(4) % 2
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"y_train": _Y[:3]}, "X_train holds 4 rows and y_train 3 labels"),
+        ({"y_test": _Y[:, None]}, r"y_test must be a one-dimensional array of integers; got shape (4, 1)"),
+        ({"y_train": _Y.astype(str)}, "y_train must be a one-dimensional array of integers; got shape (4,) of <U"),
+        ({"y_test": _Y + 1}, "y_test must be in 0 to 1; it goes from 1 to 2"),
+        ({"X_test": _X[:, :2]}, "one d for all; got the shapes X_train (4, 3), X_test (4, 2), X_aux (4, 3)"),
+        ({"X_aux": _X[:, 0]}, "X_aux (4,)"),
+    ],
+)
+def test_features_and_labels_must_match(changed, message):
+    parts = {"X_train": _X, "y_train": _Y, "X_test": _X, "y_test": _Y, "X_aux": _X}
+    LabelledFeatures(**parts, class_names=("a", "b"), name="toy", features="raw")
+    with pytest.raises(ValueError, match=re.escape(message)):
+        LabelledFeatures(**{**parts, **changed}, class_names=("a", "b"), name="toy", features="raw")
 
 
 def test_sheets_are_read_tile_by_tile(tmp_path):

@@ -458,7 +458,7 @@ def test_labels_of_datasets_without_targets_come_from_the_items():
     [
         ((None, None, None, None), "X_train and X_test are both None"),
         ((_pixels(0), None, _pixels(0), np.zeros(N, int)), "X_train and y_train must be None together"),
-        ((_pixels(0), np.zeros(N - 1, int), None, None), "X_train holds 6 images and y_train 5 labels"),
+        ((_pixels(0), np.zeros(N - 1, int), None, None), "X_train holds 6 rows and y_train 5 labels"),
         ((None, None, _pixels(0), np.full(N, 2)), "y_test must be in 0 to 1; it goes from 2 to 2"),
         ((None, None, _pixels(0), np.full(N, -1)), "y_test must be in 0 to 1; it goes from -1 to -1"),
     ],

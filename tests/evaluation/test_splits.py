@@ -72,8 +72,11 @@ def test_bad_arguments_are_named():
         next(InlierKFold(2).split(X, y, [0, 1]))
     with pytest.raises(ValueError, match="got 2 and 1"):
         next(InlierKFold(2).split(X, y, [0, 0, 1, 1, 1, 1]))
-    with pytest.raises(ValueError, match="n_splits=1"):
-        InlierKFold(1)
+    for n in (1, None, 2.5, float("nan"), "3"):
+        with pytest.raises(ValueError, match=f"n_splits={n!r} must be an integer, at least 2"):
+            InlierKFold(n)
+    with pytest.raises(ValueError, match="n_repeats=None"):
+        InlierKFold(2, n_repeats=None)
     with pytest.raises(ValueError, match="n_repeats=2"):
         InlierKFold(2, n_repeats=2, shuffle=False)
 
