@@ -11,12 +11,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from FrEIA.modules import AllInOneBlock
 from torch import Tensor, nn
 
-from skcnf._core.generators import seeded
 from skcnf._core.rows import row_batches
 from skcnf.flows import _coupling as coupling
+from skcnf.flows._blocks import new_blocks
 from skcnf.flows._objectives import LOG_2PI, negative_log_likelihood
 
 __all__ = ["RealNVP"]
@@ -41,12 +40,11 @@ class RealNVP(nn.Module):
     permute_soft : bool, default=False
         Random rotations in place of random permutations. Slow to build above some hundred features.
     seed : int, default=0
-        Draws weights and permutations. The global generators of torch and NumPy are left as they were.
+        Draws weights and permutations. The global generators of torch and NumPy are neither read nor moved.
 
     Notes
     -----
-    FrEIA 0.2 keeps lambdas in its blocks, so that pickle cannot copy them. A flow is therefore pickled, deep-copied and
-    saved as its arguments and its ``state_dict``; what is unpickled is on the CPU.
+    A flow is pickled, deep-copied and saved as its arguments and its ``state_dict``; what is unpickled is on the CPU.
     """
 
     def __init__(
@@ -69,16 +67,8 @@ class RealNVP(nn.Module):
             "permute_soft": bool(permute_soft),
         }
 
-        def subnet(channels_in: int, channels_out: int) -> nn.Module:
-            return nn.Sequential(nn.Linear(channels_in, hidden_units), nn.ReLU(), nn.Linear(hidden_units, channels_out))
-
-        with seeded(seed):
-            self.blocks = nn.ModuleList(
-                AllInOneBlock(
-                    [(n_features,)], subnet_constructor=subnet, affine_clamping=affine_clamp, permute_soft=permute_soft
-                )
-                for _ in range(n_blocks)
-            )
+        self.blocks = nn.ModuleList(new_blocks(**self.arguments, seed=seed))
+        self.to(torch.empty(0).device)  # torch's default device
         self._permutation_key: list[Any] = []
         self._permutation_list: list[coupling.Permutation] = []
 
