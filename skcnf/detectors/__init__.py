@@ -1,6 +1,7 @@
 """Outlier detectors with scikit-learn's contract, and auxiliary data where they can use it."""
 
-from skcnf.detectors._base import BaseOutlierDetector, conformal_threshold
+from skcnf.detectors._base import BaseOutlierDetector
+from skcnf.detectors._calibration import conformal_threshold
 from skcnf.detectors._contrastive import ContrastiveFlowDetector, OutlierExposureDetector
 from skcnf.detectors._flow import BaseFlowDetector, FlowDetector
 from skcnf.detectors._goad import GOADDetector

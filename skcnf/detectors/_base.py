@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from numbers import Real
 from typing import Any, ClassVar
 
@@ -13,45 +14,41 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from skcnf.detectors._calibration import conformal_threshold, rows_needed
 from skcnf.detectors._validation import check_aux, check_rows, inlier_mask, split_y_and_aux, warn_user
 from skcnf.flows import FlowTask, train_together
 
-__all__ = ["BaseOutlierDetector", "FitSteps", "conformal_threshold"]
+__all__ = ["BaseOutlierDetector", "FitRows", "FitSteps"]
 
 FitSteps = Iterator[Sequence[FlowTask]]
 
 
-def conformal_threshold(scores: np.ndarray, false_alarm_rate: float) -> tuple[float, bool]:
-    """The threshold below which a new inlier falls with probability at most ``false_alarm_rate``.
+@dataclass(frozen=True, kw_only=True)
+class FitRows:
+    """The rows of one fit by what they are for, and the seed of what the fit draws.
 
     Parameters
     ----------
-    scores : ndarray of shape (n,)
-        Of inliers that took no part in training, exchangeable with the new one.
-    false_alarm_rate : float
-        Between 0 and 1.
-
-    Returns
-    -------
-    threshold : float
-        The score of rank floor((n + 1) * rate); the smallest where that rank is 0.
-    holds : bool
-        Whether n is large enough for the rate: n >= 1 / rate - 1.
-
-    References
-    ----------
-    Vovk, Gammerman and Shafer, "Algorithmic Learning in a Random World", 2005, chapter 2 (inductive conformal
-    predictors).
+    train : ndarray of shape (n, d)
+        Inliers to learn from.
+    calibration : ndarray of shape (n_calibration, d) or None
+        Inliers that nothing learns from; None where ``contamination`` is a float.
+    X_aux : ndarray of shape (m, d) or None
+    seed : int
     """
-    # 1e-9: (n + 1) * rate may fall short of a whole number by rounding alone, e.g. 20 * 0.05 for other pairs
-    rank = int(np.floor((len(scores) + 1) * false_alarm_rate + 1e-9))
-    return float(np.partition(scores, max(rank, 1) - 1)[max(rank, 1) - 1]), rank >= 1
+
+    train: np.ndarray
+    calibration: np.ndarray | None
+    X_aux: np.ndarray | None
+    seed: int
 
 
 class BaseOutlierDetector(OutlierMixin, BaseEstimator, metaclass=ABCMeta):
-    """Base of the detectors. A subclass gives ``_fit_scorer`` and ``_score_samples``.
+    """Base of the detectors.
 
-    ``fit`` splits inliers into training and held-out rows as the subclass asks, and learns ``offset_``.
+    ``fit`` checks its arguments, splits the rows (``_split``), lets the subclass learn from its share (``_fit_rows``,
+    or ``_training`` where flows are trained), scores the calibration rows, and sets ``offset_``. Nothing is fitted
+    after that: what is calibrated is what scores. A subclass gives ``_fit_rows`` and ``_score_samples``.
     """
 
     _uses_aux: ClassVar[bool] = False
@@ -107,7 +104,9 @@ class BaseOutlierDetector(OutlierMixin, BaseEstimator, metaclass=ABCMeta):
             X, X_aux = self._checked(X, y, X_aux)
             if X_aux is None and self._uses_aux:
                 warn_user(self, self._without_aux)
-            yield from self._fit_scorer(X, X_aux, check_random_state(self.random_state)) or ()
+            rows = self._split(X, X_aux, check_random_state(self.random_state))
+            yield from self._training(rows)
+            self._learn_offset(X, rows.calibration)
         except BaseException:  # also on an interrupt: never leave a half-fitted detector
             vars(self).clear()
             vars(self).update(before)
@@ -125,34 +124,49 @@ class BaseOutlierDetector(OutlierMixin, BaseEstimator, metaclass=ABCMeta):
 
     _without_aux: ClassVar[str] = "fitted without X_aux."
 
-    @abstractmethod
-    def _fit_scorer(
-        self, X: np.ndarray, X_aux: np.ndarray | None, random_state: np.random.RandomState
-    ) -> FitSteps | None:
-        """Fit on validated rows; must call ``_set_offset``. With flows to train, yields their tasks."""
+    def _split(self, X: np.ndarray, X_aux: np.ndarray | None, random_state: np.random.RandomState) -> FitRows:
+        """Hold out rows to calibrate with, unless ``contamination`` is a float: then every row is learnt from."""
+        seed = int(random_state.randint(2**31 - 1))
+        if self.contamination != "auto":
+            return FitRows(train=X, calibration=None, X_aux=X_aux, seed=seed)
+        train, held_out = self._hold_out(len(X), random_state)
+        return FitRows(train=X[train], calibration=X[held_out], X_aux=X_aux, seed=seed)
+
+    def _hold_out(
+        self, n_rows: int, random_state: np.random.RandomState, at_least: int = 1
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Row numbers (train, held out); ``at_least`` so many are held out, but one is left to train on."""
+        n_held_out = min(n_rows - 1, max(at_least, round(self.validation_fraction * n_rows)))
+        order = random_state.permutation(n_rows)
+        return order[n_held_out:], order[:n_held_out]
+
+    def _training(self, rows: FitRows) -> FitSteps:
+        """Learn from ``rows``, step by step: each step is a batch of flows that the caller trains."""
+        self._fit_rows(rows)
+        return iter(())
+
+    def _fit_rows(self, rows: FitRows) -> None:
+        """Learn from ``rows.train``, and from ``rows.X_aux`` where it is of use."""
+        raise NotImplementedError(f"{type(self).__name__} must define _fit_rows or _training.")
 
     @abstractmethod
     def _score_samples(self, X: np.ndarray) -> np.ndarray:
         """Scores of validated rows, float64, higher = more normal."""
 
-    def _split_rows(self, n_rows: int, random_state: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
-        """Row numbers (train, held out); at least one row is held out and at least one trained on."""
-        n_held_out = min(n_rows - 1, max(1, round(self.validation_fraction * n_rows)))
-        order = random_state.permutation(n_rows)
-        return order[n_held_out:], order[:n_held_out]
-
-    def _set_offset(self, train_scores: np.ndarray | None, calibration_scores: np.ndarray | None) -> None:
-        """Learn ``offset_`` from scores of training rows (a float contamination) or of held-out ones ("auto")."""
-        if self.contamination != "auto":
-            self.offset_ = float(np.percentile(train_scores, 100.0 * self.contamination))
+    def _learn_offset(self, X: np.ndarray, calibration: np.ndarray | None) -> None:
+        """Set ``offset_`` by the scores of held-out rows, or of all rows where ``contamination`` is a float."""
+        vars(self).pop("calibration_scores_", None)  # those of an earlier fit
+        if calibration is None:
+            self.offset_ = float(np.percentile(self._score_samples(X), 100.0 * self.contamination))
             return
-        self.offset_, holds = conformal_threshold(calibration_scores, self.false_alarm_rate)
+        self.calibration_scores_ = np.sort(self._score_samples(calibration))
+        self.offset_, holds = conformal_threshold(self.calibration_scores_, self.false_alarm_rate)
         if not holds:
             warn_user(
                 self,
-                f"{len(calibration_scores)} calibration rows cannot assure false_alarm_rate={self.false_alarm_rate:g} "
-                f"(at least {np.ceil(1 / self.false_alarm_rate - 1 - 1e-9):.0f} are needed); the smallest of their "
-                "scores is the threshold. Give more rows or a larger validation_fraction.",
+                f"{len(calibration)} calibration rows cannot assure false_alarm_rate={self.false_alarm_rate:g} "
+                f"(at least {rows_needed(self.false_alarm_rate)} are needed); the smallest of their scores is the "
+                "threshold. Give more rows or a larger validation_fraction.",
             )
 
     def score_samples(self, X: Any) -> np.ndarray:

@@ -12,7 +12,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from skcnf.detectors._base import FitSteps
 from skcnf.detectors._docs import with_shared_parameters
-from skcnf.detectors._flow import BaseFlowDetector, Stage, _Split, feature_scale
+from skcnf.detectors._flow import BaseFlowDetector, FlowRows, Stage, feature_scale
 from skcnf.detectors._validation import warn_user
 from skcnf.flows import FlowData, contrastive_loss, outlier_exposure_loss
 
@@ -126,10 +126,10 @@ class ContrastiveFlowDetector(BaseFlowDetector):
         self.aux_weight = aux_weight
         self.warmup_epochs = warmup_epochs
 
-    def _fit_flows(self, split: _Split, device: torch.device, seed: int) -> FitSteps:
-        self.nll_clamp_ = _auto_clamp(split.train) if self.nll_clamp == "auto" else float(self.nll_clamp)
-        yield from super()._fit_flows(split, device, seed)
-        if split.X_aux is not None and self.max_epochs > self.warmup_epochs:
+    def _fit_flows(self, rows: FlowRows, device: torch.device) -> FitSteps:
+        self.nll_clamp_ = _auto_clamp(rows.train) if self.nll_clamp == "auto" else float(self.nll_clamp)
+        yield from super()._fit_flows(rows, device)
+        if rows.X_aux is not None and self.max_epochs > self.warmup_epochs:
             self._warn_of_clamp(self.history_[-1]["aux_active_fraction"])
 
     def _stages(self, data: FlowData) -> list[Stage]:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from skcnf._core.devices import resolve_device
 from skcnf._core.rows import StreamedRows, row_batches
-from skcnf.detectors._base import BaseOutlierDetector, FitSteps
+from skcnf.detectors._base import BaseOutlierDetector, FitRows, FitSteps
 from skcnf.detectors._docs import with_shared_parameters
 from skcnf.detectors._validation import warn_user
 from skcnf.flows import FlowData, FlowTask, FlowTrainer, RealNVP
@@ -31,19 +31,23 @@ _SCORING_BATCH = 16_384
 _ModuleT = TypeVar("_ModuleT", bound=nn.Module)
 
 
-@dataclass
-class _Split:
-    """The parts of one fit: rows to train on, to stop by, to calibrate with; auxiliary rows to train on and to stop by.
+@dataclass(frozen=True, kw_only=True)
+class FlowRows(FitRows):
+    """The rows of one fit of flows; half of the held-out inliers tell when to stop, the others calibrate.
 
-    Those to train on are numbers of rows of ``X_aux``, which may be larger than memory.
+    Parameters
+    ----------
+    validation : ndarray of shape (n_validation, d)
+        Inliers that tell when to stop.
+    aux_rows : ndarray of int or None
+        The rows of ``X_aux``, which may be larger than memory, to train on.
+    aux_validation : ndarray of shape (m_validation, d) or None
+        Auxiliary rows that tell when to stop.
     """
 
-    train: np.ndarray
-    stop: np.ndarray
-    calibrate: np.ndarray
-    X_aux: np.ndarray | None
+    validation: np.ndarray
     aux_rows: np.ndarray | None
-    aux_stop: np.ndarray | None
+    aux_validation: np.ndarray | None
 
 
 @dataclass(frozen=True)
@@ -126,17 +130,13 @@ class BaseFlowDetector(BaseOutlierDetector):
 
     # Fitting
 
-    def _fit_scorer(self, X: np.ndarray, X_aux: np.ndarray | None, random_state: np.random.RandomState) -> FitSteps:
+    def _training(self, rows: FlowRows) -> FitSteps:
         device = resolve_device(self.device)
-        if self.stopping == "auroc" and X_aux is None:
+        if self.stopping == "auroc" and rows.X_aux is None:
             raise ValueError("stopping='auroc' needs X_aux; use stopping='auto' or give X_aux.")
-        split = self._split(X, X_aux, random_state)
-        seed = int(random_state.randint(2**31 - 1))
-        self._warn_of_noise(split.train)
-        yield from self._fit_flows(split, device, seed)
+        self._warn_of_noise(rows.train)
+        yield from self._fit_flows(rows, device)
         self.aux_active_fraction_ = self.history_[-1]["aux_active_fraction"]
-        train_scores = None if self.contamination == "auto" else self._score_samples(X)
-        self._set_offset(train_scores, self._score_samples(split.calibrate))
 
     def _warn_of_noise(self, X: np.ndarray) -> None:
         spread = float(np.median(feature_scale(X)))
@@ -147,25 +147,35 @@ class BaseFlowDetector(BaseOutlierDetector):
                 "the flow learns noise. Lower noise_std, or scale X.",
             )
 
-    def _fit_flows(self, split: _Split, device: torch.device, seed: int) -> FitSteps:
+    def _fit_flows(self, rows: FlowRows, device: torch.device) -> FitSteps:
         """Set ``flows_`` and the other fitted attributes; subclasses may do more."""
-        self._set_standardisation(split.train)
-        flows = [self._new_flow(split.train.shape[1], own).to(device) for own in self._seeds(seed)]
-        yield from self._train(flows, self._data(split, device), seed)
+        self._set_standardisation(rows.train)
+        flows = [self._new_flow(rows.train.shape[1], own).to(device) for own in self._seeds(rows.seed)]
+        yield from self._train(flows, self._data(rows, device), rows.seed)
 
     def _seeds(self, seed: int) -> list[int]:
         """Of the flows: ``seed``, and those drawn from it."""
         return [seed, *check_random_state(seed).randint(2**31 - 1, size=self.n_flows - 1).tolist()]
 
-    def _split(self, X: np.ndarray, X_aux: np.ndarray | None, random_state: np.random.RandomState) -> _Split:
-        train, held_out = self._split_rows(len(X), random_state)
+    def _split(self, X: np.ndarray, X_aux: np.ndarray | None, random_state: np.random.RandomState) -> FlowRows:
+        train, held_out = self._hold_out(len(X), random_state, at_least=2)
         half = len(held_out) // 2
-        stop, calibrate = (held_out[:half], held_out[half:]) if half else (held_out, held_out)
-        if X_aux is None:
-            return _Split(X[train], X[stop], X[calibrate], None, None, None)
-        order = random_state.permutation(len(X_aux))
-        n_stop = min(_MAX_AUX_VALIDATION_ROWS, max(1, round(0.1 * len(X_aux))))
-        return _Split(X[train], X[stop], X[calibrate], X_aux, order[n_stop:], X_aux[order[:n_stop]])
+        # of two rows only one is held out: it does both
+        validation, calibration = (held_out[:half], held_out[half:]) if half else (held_out, held_out)
+        aux_rows = aux_validation = None
+        if X_aux is not None:
+            order = random_state.permutation(len(X_aux))
+            n_validation = min(_MAX_AUX_VALIDATION_ROWS, max(1, round(0.1 * len(X_aux))))
+            aux_rows, aux_validation = order[n_validation:], X_aux[order[:n_validation]]
+        return FlowRows(
+            train=X[train],
+            validation=X[validation],
+            calibration=X[calibration] if self.contamination == "auto" else None,
+            X_aux=X_aux,
+            aux_rows=aux_rows,
+            aux_validation=aux_validation,
+            seed=int(random_state.randint(2**31 - 1)),
+        )
 
     def _set_standardisation(self, X: np.ndarray) -> None:
         n_features = X.shape[1]
@@ -176,26 +186,26 @@ class BaseFlowDetector(BaseOutlierDetector):
     def _new_flow(self, n_features: int, seed: int) -> RealNVP:
         return RealNVP(n_features, self.n_blocks, self.hidden_units, self.affine_clamp, self.permute_soft, seed)
 
-    def _data(self, split: _Split, device: torch.device) -> FlowData:
-        def tensor(rows: np.ndarray | None) -> Tensor | None:
-            return None if rows is None else torch.as_tensor(self._standardised(rows), device=device)
+    def _data(self, rows: FlowRows, device: torch.device) -> FlowData:
+        def tensor(rows: np.ndarray) -> Tensor:
+            return torch.as_tensor(self._standardised(rows), device=device)
 
         noise = torch.as_tensor(self.noise_std / self.scale_, dtype=torch.float32, device=device)
         return FlowData(
-            X=tensor(split.train),
-            X_val=tensor(split.stop),
-            X_aux=None if split.X_aux is None else self._aux_rows(split, device),
-            X_aux_val=tensor(split.aux_stop),
+            X=tensor(rows.train),
+            X_val=tensor(rows.validation),
+            X_aux=None if rows.X_aux is None else self._aux_rows(rows, device),
+            X_aux_val=None if rows.aux_validation is None else tensor(rows.aux_validation),
             noise_std=noise if self.noise_std > 0 else 0.0,
         )
 
     def _standardised(self, rows: np.ndarray) -> np.ndarray:
         return ((rows - self.location_) / self.scale_).astype(np.float32)
 
-    def _aux_rows(self, split: _Split, device: torch.device) -> Tensor | StreamedRows:
+    def _aux_rows(self, rows: FlowRows, device: torch.device) -> Tensor | StreamedRows:
         """The auxiliary rows to train on: in memory where they are few, else read batch by batch."""
-        streamed = StreamedRows(split.X_aux, split.aux_rows, self._standardised, device)
-        return streamed if len(streamed) * split.X_aux.shape[1] > _MAX_NUMBERS_IN_MEMORY else streamed.read()
+        streamed = StreamedRows(rows.X_aux, rows.aux_rows, self._standardised, device)
+        return streamed if len(streamed) * rows.X_aux.shape[1] > _MAX_NUMBERS_IN_MEMORY else streamed.read()
 
     def _train(self, flows: list[RealNVP], data: FlowData, seed: int) -> FitSteps:
         """Train ``flows``, stage by stage, and keep them."""

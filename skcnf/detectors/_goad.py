@@ -12,7 +12,7 @@ from torch import Tensor
 
 from skcnf._core.devices import resolve_device
 from skcnf._core.rows import row_batches
-from skcnf.detectors._base import BaseOutlierDetector
+from skcnf.detectors._base import BaseOutlierDetector, FitRows
 from skcnf.detectors._flow import evaluate, feature_scale, for_scoring
 from skcnf.detectors._goad_network import GOADNetwork, GOADTrainer, check_finite, log_probabilities
 
@@ -163,31 +163,20 @@ class GOADDetector(BaseOutlierDetector):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _fit_scorer(self, X: np.ndarray, X_aux: np.ndarray | None, random_state: np.random.RandomState) -> None:
-        device = resolve_device(self.device)
-        seed = int(random_state.randint(2**31 - 1))
-        if self.contamination != "auto":
-            self._fit_network(X, device, seed)
-            self._set_offset(self._score_samples(X), None)
-            return
-        train, held_out = self._split_rows(len(X), random_state)
-        self._fit_network(X[train], device, seed)
-        self._set_offset(None, self._score_samples(X[held_out]))
-
-    def _fit_network(self, X: np.ndarray, device: torch.device, seed: int) -> None:
-        """Set ``location_``, ``scale_``, ``network_`` and ``history_``."""
+    def _fit_rows(self, rows: FitRows) -> None:
+        device, X = resolve_device(self.device), rows.train
         n_features = X.shape[1]
         self.location_, self.scale_ = np.zeros(n_features), np.ones(n_features)
         if self.standardize:
             self.location_, self.scale_ = X.mean(axis=0, dtype=np.float64), feature_scale(X)
-        rows = (X - self.location_) / self.scale_
+        X = (X - self.location_) / self.scale_
         sizes = (self.n_transforms, self.n_outputs, self.hidden_units, self.n_layers)
-        network = GOADNetwork(n_features, *sizes, self.bias_std, seed).to(device)
+        network = GOADNetwork(n_features, *sizes, self.bias_std, rows.seed).to(device)
         names = ("margin", "cross_entropy_weight", "n_epochs", "batch_size", "learning_rate", "verbose")
-        trainer = GOADTrainer(**{name: getattr(self, name) for name in names}, seed=seed)
-        self.history_ = trainer.train(network, torch.as_tensor(rows, dtype=torch.float32, device=device))
+        trainer = GOADTrainer(**{name: getattr(self, name) for name in names}, seed=rows.seed)
+        self.history_ = trainer.train(network, torch.as_tensor(X, dtype=torch.float32, device=device))
         self.network_ = for_scoring(network)
-        self._set_centers(rows)
+        self._set_centers(X)
 
     def _set_centers(self, rows: np.ndarray) -> None:
         network = self.network_

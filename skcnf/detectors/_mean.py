@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from skcnf.detectors._base import BaseOutlierDetector
+from skcnf.detectors._base import BaseOutlierDetector, FitRows
 
 __all__ = ["MSEDetector", "MSERatioDetector"]
 
@@ -24,7 +24,7 @@ class MSEDetector(BaseOutlierDetector):
     false_alarm_rate : float in (0, 1), default=0.05
         With ``contamination="auto"``: the share of new inliers that may be flagged.
     validation_fraction : float in (0, 0.5), default=0.1
-        Share of rows that calibrates the threshold under "auto"; the mean is then refitted on all rows.
+        With ``contamination="auto"``: the share of the rows that is held out to calibrate the threshold.
     random_state : int, RandomState instance or None, default=None
         Draws the held-out rows.
 
@@ -57,17 +57,8 @@ class MSEDetector(BaseOutlierDetector):
         self.validation_fraction = validation_fraction
         self.random_state = random_state
 
-    def _fit_scorer(self, X: np.ndarray, X_aux: np.ndarray | None, random_state: np.random.RandomState) -> None:
-        calibration = None
-        if self.contamination == "auto":
-            train, held_out = self._split_rows(len(X), random_state)
-            self._fit_means(X[train], X_aux)
-            calibration = self._score_samples(X[held_out])
-        self._fit_means(X, X_aux)
-        self._set_offset(self._score_samples(X), calibration)
-
-    def _fit_means(self, X: np.ndarray, X_aux: np.ndarray | None) -> None:
-        self.mean_ = X.mean(axis=0, dtype=np.float64)
+    def _fit_rows(self, rows: FitRows) -> None:
+        self.mean_ = rows.train.mean(axis=0, dtype=np.float64)
 
     def _score_samples(self, X: np.ndarray) -> np.ndarray:
         return -_squared_distance(X, self.mean_)
@@ -86,7 +77,7 @@ class MSERatioDetector(MSEDetector):
     false_alarm_rate : float in (0, 1), default=0.05
         With ``contamination="auto"``: the share of new inliers that may be flagged.
     validation_fraction : float in (0, 0.5), default=0.1
-        Share of rows that calibrates the threshold under "auto"; the mean is then refitted on all rows.
+        With ``contamination="auto"``: the share of the rows that is held out to calibrate the threshold.
     random_state : int, RandomState instance or None, default=None
         Draws the held-out rows.
 
@@ -101,9 +92,9 @@ class MSERatioDetector(MSEDetector):
     _uses_aux: ClassVar[bool] = True
     _without_aux: ClassVar[str] = "fitted without X_aux, it scores by the distance to the inlier mean alone."
 
-    def _fit_means(self, X: np.ndarray, X_aux: np.ndarray | None) -> None:
-        super()._fit_means(X, X_aux)
-        self.aux_mean_ = None if X_aux is None else X_aux.mean(axis=0, dtype=np.float64)
+    def _fit_rows(self, rows: FitRows) -> None:
+        super()._fit_rows(rows)
+        self.aux_mean_ = None if rows.X_aux is None else rows.X_aux.mean(axis=0, dtype=np.float64)
 
     def _score_samples(self, X: np.ndarray) -> np.ndarray:
         score = super()._score_samples(X)

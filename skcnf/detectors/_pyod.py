@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 
-from skcnf.detectors._base import BaseOutlierDetector
+from skcnf._core.generators import seeded
+from skcnf.detectors._base import BaseOutlierDetector, FitRows
 
 __all__ = ["PyODDetector"]
 
@@ -21,14 +22,15 @@ class PyODDetector(BaseOutlierDetector):
     Parameters
     ----------
     detector : pyod detector
-        Cloned, then fitted. Its ``random_state``, where it has one that is None, follows ``random_state``.
+        It is cloned, then fitted. Where its own ``random_state`` is None, it follows ``random_state``, and so does a
+        detector that draws from the global generators.
     contamination : "auto" or float in (0, 0.5], default="auto"
         A float is the share of training rows that ``predict`` flags. "auto" sets the threshold for
         ``false_alarm_rate`` on held-out rows.
     false_alarm_rate : float in (0, 1), default=0.05
         With ``contamination="auto"``: the share of new inliers that may be flagged.
     validation_fraction : float in (0, 0.5), default=0.1
-        Share of rows that calibrates the threshold under "auto"; the detector is then refitted on all rows.
+        With ``contamination="auto"``: the share of the rows that is held out to calibrate the threshold.
     random_state : int, RandomState instance or None, default=None
         Draws the held-out rows and seeds the detector.
 
@@ -64,23 +66,13 @@ class PyODDetector(BaseOutlierDetector):
         self.validation_fraction = validation_fraction
         self.random_state = random_state
 
-    def _fit_scorer(self, X: np.ndarray, X_aux: np.ndarray | None, random_state: np.random.RandomState) -> None:
-        seed = int(random_state.randint(2**31 - 1))
-        calibration = None
-        if self.contamination == "auto":
-            train, held_out = self._split_rows(len(X), random_state)
-            self.detector_ = self._fitted(X[train], seed)
-            calibration = self._score_samples(X[held_out])
-        self.detector_ = self._fitted(X, seed)
-        train_scores = None if self.contamination == "auto" else self._score_samples(X)
-        self._set_offset(train_scores, calibration)
-
-    def _fitted(self, X: np.ndarray, seed: int) -> Any:
+    def _fit_rows(self, rows: FitRows) -> None:
         detector = clone(self.detector)
         params = detector.get_params(deep=False)
         if "random_state" in params and params["random_state"] is None:
-            detector.set_params(random_state=seed)
-        return detector.fit(X)
+            detector.set_params(random_state=rows.seed)
+        with seeded(rows.seed):  # OCSVM, LODA and others draw from the global generators
+            self.detector_ = detector.fit(rows.train)
 
     def _score_samples(self, X: np.ndarray) -> np.ndarray:
         return -np.asarray(self.detector_.decision_function(X), dtype=np.float64)

@@ -13,7 +13,7 @@ from sklearn.utils._param_validation import HasMethods
 
 from skcnf.detectors._base import FitSteps
 from skcnf.detectors._docs import with_shared_parameters
-from skcnf.detectors._flow import BaseFlowDetector, FlowDetector, _Split
+from skcnf.detectors._flow import BaseFlowDetector, FlowDetector, FlowRows
 
 __all__ = ["FlowRatioDetector"]
 
@@ -107,23 +107,23 @@ class FlowRatioDetector(BaseFlowDetector):
         self.fine_tune = fine_tune
         self.memory = memory
 
-    def _fit_flows(self, split: _Split, device: torch.device, seed: int) -> FitSteps:
-        if split.X_aux is None:
+    def _fit_flows(self, rows: FlowRows, device: torch.device) -> FitSteps:
+        if rows.X_aux is None:
             self.aux_flow_ = None
-            yield from super()._fit_flows(split, device, seed)
+            yield from super()._fit_flows(rows, device)
             return
-        auxiliary = self._auxiliary(split.X_aux[split.aux_rows], device, seed)
+        auxiliary = self._auxiliary(rows.X_aux[rows.aux_rows], device, rows.seed)
         self.location_, self.scale_ = auxiliary.location_, auxiliary.scale_
         self.aux_flow_ = auxiliary.flow_.to(device)
-        data = self._data(split, device)
+        data = self._data(rows, device)
         data.reference, data.reference_aux = (
-            self.aux_flow_.log_prob(rows.double()).float() for rows in (data.X_val, data.X_aux_val)
+            self.aux_flow_.log_prob(x.double()).float() for x in (data.X_val, data.X_aux_val)
         )
         flows = [
-            copy.deepcopy(self.aux_flow_).float() if self.fine_tune else self._new_flow(split.train.shape[1], own)
-            for own in self._seeds(seed)
+            copy.deepcopy(self.aux_flow_).float() if self.fine_tune else self._new_flow(rows.train.shape[1], own)
+            for own in self._seeds(rows.seed)
         ]
-        yield from self._train([flow.to(device) for flow in flows], data, seed)
+        yield from self._train([flow.to(device) for flow in flows], data, rows.seed)
 
     def _auxiliary(self, X_aux: np.ndarray, device: torch.device, seed: int) -> FlowDetector:
         memory = self.memory if hasattr(self.memory, "cache") else Memory(self.memory, verbose=0)

@@ -83,9 +83,9 @@ class _Recorder(ContrastiveFlowDetector):
 
     seen = []
 
-    def _fit_scorer(self, X, X_aux, random_state):
+    def _split(self, X, X_aux, random_state):
         _Recorder.seen.append((len(X), len(X_aux)))
-        return super()._fit_scorer(X, X_aux, random_state)
+        return super()._split(X, X_aux, random_state)
 
 
 @pytest.mark.parametrize("n_aux", [200, 130], ids=["as many as rows of X", "fewer"])
