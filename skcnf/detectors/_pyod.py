@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 
-from skcnf._core.generators import seeded
 from skcnf.detectors._base import BaseOutlierDetector, FitRows
 
 __all__ = ["PyODDetector"]
@@ -22,8 +21,8 @@ class PyODDetector(BaseOutlierDetector):
     Parameters
     ----------
     detector : pyod detector
-        It is cloned, then fitted. Where its own ``random_state`` is None, it follows ``random_state``, and so does a
-        detector that draws from the global generators.
+        It is cloned, then fitted. Where its own ``random_state`` is None, it follows ``random_state``. Detectors
+        without one, e.g. OCSVM and LODA, draw from NumPy's global generator.
     contamination : "auto" or float in (0, 0.5], default="auto"
         A float is the share of training rows that ``predict`` flags. "auto" sets the threshold for
         ``false_alarm_rate`` on held-out rows.
@@ -71,8 +70,7 @@ class PyODDetector(BaseOutlierDetector):
         params = detector.get_params(deep=False)
         if "random_state" in params and params["random_state"] is None:
             detector.set_params(random_state=rows.seed)
-        with seeded(rows.seed):  # OCSVM, LODA and others draw from the global generators
-            self.detector_ = detector.fit(rows.train)
+        self.detector_ = detector.fit(rows.train)
 
     def _score_samples(self, X: np.ndarray) -> np.ndarray:
         return -np.asarray(self.detector_.decision_function(X), dtype=np.float64)

@@ -82,6 +82,7 @@ def test_too_few_rows_for_the_rate_warn(rows):
 # What is calibrated is what scores
 
 
+@pytest.mark.moves_generators  # OCSVM does
 @every_detector
 @pytest.mark.parametrize("fraction", [0.1, 0.4])
 def test_calibration_scores_are_those_of_the_detector_that_scores(detector, fraction, rows):
@@ -104,6 +105,7 @@ def test_no_row_is_both_learnt_from_and_calibrated_with(detector, rows):
     assert len(together) == len(X)
 
 
+@pytest.mark.moves_generators
 @every_detector
 def test_with_a_float_contamination_nothing_is_calibrated(detector, rows):
     X, X_aux, _, _ = rows
@@ -114,6 +116,7 @@ def test_with_a_float_contamination_nothing_is_calibrated(detector, rows):
         assert len(detector._split(X, X_aux, check_random_state(0)).train) == len(X)
 
 
+@pytest.mark.moves_generators
 @pytest.mark.parametrize("fraction", [0.1, 0.4])
 def test_a_one_class_svm_keeps_its_promise(fraction):
     """Refitted on all rows under the old threshold it flags 7 % and 17 % at a rate of 5 %."""
