@@ -1,26 +1,120 @@
-"""Files that appear whole or not at all, and safetensors without surprises."""
+"""Files that appear whole or not at all, failures that name the file, and safetensors without surprises."""
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-__all__ = ["read_safetensors", "write_atomically"]
+__all__ = [
+    "check_output",
+    "naming",
+    "read_safetensors",
+    "remove_abandoned",
+    "rename_durably",
+    "write_atomically",
+]
+
+_numbers = itertools.count()
+
+
+@contextmanager
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Add ``path`` to an OSError that names no file, as "No space left on device" does not when it comes from a write.
+
+    Names of temporary files are replaced too, because the user knows ``path`` alone.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+
+
+def check_output(path: str | os.PathLike[str]) -> None:
+    """Find out whether a file of that name can be written, before the work that it is for.
+
+    Raises
+    ------
+    OSError
+        If ``path`` is a folder, its own folder is missing or read-only, or the name is too long.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"'{path}' is a folder; give the name of a file to write.")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"'{path}' cannot be written: the folder '{path.parent}' does not exist; create it.")
+    partial = _partial(path)
+    with naming(path):
+        partial.touch(exist_ok=False)
+        partial.unlink()
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write ``data`` beside ``path`` and rename it into place."""
-    path = Path(path)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+    """Write ``data`` beside ``path``, bring it to the disk, and rename it into place.
+
+    Raises
+    ------
+    OSError
+        If that fails (naming ``path``); nothing half-written stays behind, and an older file stays as it was.
+    """
+    partial = _partial(Path(path))
     try:
-        partial.write_bytes(data)
-        partial.replace(path)
+        with naming(path):
+            with partial.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            rename_durably(partial, path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def rename_durably(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
+    """Rename a file that is on the disk already, and bring the new name to the disk."""
+    os.replace(source, target)
+    with suppress(OSError):  # Windows opens no folders, and some network file systems sync none
+        folder = os.open(Path(target).parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def remove_abandoned(path: str | os.PathLike[str]) -> None:
+    """Delete what killed processes left beside ``path``: temporary files of its name, and of names that begin so."""
+    path = Path(path)
+    pattern = re.compile(re.escape(path.name) + r".*\.(\d+)-\d+\.part")
+    with suppress(OSError):
+        for other in path.parent.iterdir():
+            match = pattern.fullmatch(other.name)
+            if match and not _is_running(int(match[1])):
+                other.unlink(missing_ok=True)
+
+
+def _partial(path: Path) -> Path:
+    """A new name beside ``path``; it tells the process, and differs from thread to thread."""
+    return path.with_name(f"{path.name}.{os.getpid()}-{next(_numbers)}.part")
+
+
+def _is_running(process: int) -> bool:
+    if os.name == "nt":  # os.kill would end it; files that are open cannot be deleted there anyway
+        return process == os.getpid()
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # it belongs to another user
+        return True
+    return True
 
 
 def read_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, str], dict[str, Tensor]]:

@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import zlib
+from contextlib import ExitStack
+from errno import EINVAL, ENOSYS, EOPNOTSUPP
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
-from skcnf._core.files import write_atomically
+from skcnf._core.files import naming, rename_durably, write_atomically
+from skcnf._core.locks import output_lock
 
 __all__ = ["RowArray", "RowFile"]
+
+_READ_BYTES = 2**24
+_MAX_LOG_BYTES = 2**16
+_CANNOT_RESERVE = (EINVAL, ENOSYS, EOPNOTSUPP)
 
 
 class RowFile:
     """Write an ``.npy`` file batch by batch, so that a run that was cut goes on where it stopped.
 
-    Rows go to ``PATH.part``, a memory map; ``PATH.part.json`` tells how many are done and is renamed into place after
-    every batch, so a kill at any moment loses at most the batch in progress. `finish` renames the whole array to
-    ``PATH``. Rows of a run of another ``identity`` are discarded.
+    A context: inside it this run alone writes ``PATH`` (see `skcnf._core.locks.output_lock`). Rows go to ``PATH.part``,
+    whose space is reserved first; ``PATH.part.json`` tells how many are done, and their checksum, and is renamed into
+    place after every batch, so a kill at any moment loses at most the batch in progress. `finish` renames the whole
+    array to ``PATH``. Rows that another ``identity`` wrote, or that differ from their checksum, are discarded.
 
     Parameters
     ----------
@@ -34,41 +45,134 @@ class RowFile:
     ----------
     n_done : int
         Rows that are written.
+
+    Raises
+    ------
+    OSError
+        On entering, if the file cannot be written, another run writes it, or the disk has no space for it (naming it).
     """
 
     def __init__(self, path: str | os.PathLike[str], shape: tuple[int, ...], dtype: str, identity: str) -> None:
         self.path = Path(path)
         self._part = self.path.with_name(f"{self.path.name}.part")
         self._log = self.path.with_name(f"{self.path.name}.part.json")
-        self._identity = identity
-        self.n_done = self._rows_done(shape, dtype)
-        if self.n_done:
-            self._array = np.lib.format.open_memmap(self._part, mode="r+")
-        else:
-            self._array = np.lib.format.open_memmap(self._part, mode="w+", dtype=dtype, shape=shape)
+        self._shape, self._dtype, self._identity = shape, np.dtype(dtype), identity
+        self.n_done = self._checksum = 0
+        self._open = ExitStack()
 
-    def _rows_done(self, shape: tuple[int, ...], dtype: str) -> int:
+    def __enter__(self) -> RowFile:
+        with self._open as scope:
+            scope.enter_context(output_lock(self.path))
+            self.n_done, self._checksum = self._rows_done() or (0, 0)
+            with naming(self.path):
+                self._file = scope.enter_context(self._part.open("r+b") if self.n_done else self._new_file())
+                self._start = self._skip_header(self._file)
+            self._open = scope.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    @property
+    def _row_bytes(self) -> int:
+        return self._dtype.itemsize * math.prod(self._shape[1:])
+
+    def _rows_done(self) -> tuple[int, int] | None:
+        """How many rows of this identity are there, and their checksum."""
         try:
-            log = json.loads(self._log.read_text())
-            array = np.load(self._part, mmap_mode="r", allow_pickle=False)
-            same = log["identity"] == self._identity and array.shape == shape and array.dtype == np.dtype(dtype)
-            return min(int(log["rows"]), len(array)) if same else 0
-        except (OSError, ValueError, KeyError, TypeError):  # nothing there, or nothing that can be used
-            return 0
+            if self._log.stat().st_size > _MAX_LOG_BYTES:
+                return None
+            log = json.loads(self._log.read_bytes())
+            n_rows, checksum = log["rows"], log["checksum"]
+            same = log["identity"] == self._identity and type(n_rows) is int and 0 < n_rows <= self._shape[0]
+            return (n_rows, checksum) if same and checksum == self._checksum_of(n_rows) else None
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):  # nothing there, or nothing to use
+            return None
+
+    def _checksum_of(self, n_rows: int) -> int | None:
+        """Of the first rows in the file; None where it is of another shape."""
+        with self._part.open("rb") as file:
+            start = self._skip_header(file)
+            if os.fstat(file.fileno()).st_size != start + self._shape[0] * self._row_bytes:
+                return None
+            checksum, left = 0, n_rows * self._row_bytes
+            while left and (block := file.read(min(left, _READ_BYTES))):
+                checksum, left = zlib.crc32(block, checksum), left - len(block)
+            return checksum
+
+    def _skip_header(self, file: IO[bytes]) -> int:
+        """Where the rows begin; a ValueError if this is no array of our shape and type."""
+        version = np.lib.format.read_magic(file)
+        if version != (1, 0):
+            raise ValueError(f"version {version}")
+        shape, in_columns, dtype = np.lib.format.read_array_header_1_0(file)
+        if shape != self._shape or dtype != self._dtype or in_columns:
+            raise ValueError(f"{dtype} {shape}")
+        return file.tell()
+
+    def _new_file(self) -> IO[bytes]:
+        self._log.unlink(missing_ok=True)  # first: it tells of the file that now goes
+        try:
+            with self._part.open("wb") as file:
+                header = {"descr": self._dtype.str, "fortran_order": False, "shape": self._shape}
+                np.lib.format.write_array_header_1_0(file, header)
+                file.flush()
+                _reserve(file.fileno(), file.tell() + self._shape[0] * self._row_bytes)
+        except OSError:
+            self._part.unlink(missing_ok=True)
+            raise
+        return self._part.open("r+b")
 
     def append(self, rows: np.ndarray) -> None:
-        """Write the next rows."""
-        self._array[self.n_done : self.n_done + len(rows)] = rows
-        self._array.flush()
+        """Write the next rows.
+
+        Raises
+        ------
+        OSError
+            If that fails (naming the file); the rows before them are kept.
+        ValueError
+            If they are of another shape, or more than are left.
+        """
+        if rows.shape[1:] != self._shape[1:] or self.n_done + len(rows) > self._shape[0]:
+            raise ValueError(f"rows {rows.shape} after {self.n_done} of an array {self._shape}.")
+        data = np.ascontiguousarray(rows, self._dtype).data.cast("B")
+        with naming(self.path):
+            self._file.seek(self._start + self.n_done * self._row_bytes)
+            self._file.write(data)
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        self._checksum = zlib.crc32(data, self._checksum)
         self.n_done += len(rows)
-        write_atomically(self._log, json.dumps({"identity": self._identity, "rows": self.n_done}).encode())
+        log = {"identity": self._identity, "rows": self.n_done, "checksum": self._checksum}
+        with naming(self.path):
+            write_atomically(self._log, json.dumps(log).encode())
 
     def finish(self) -> np.ndarray:
-        """Rename the array into place; returns it as a read-only memory map."""
-        del self._array
-        self._part.replace(self.path)
-        self._log.unlink(missing_ok=True)
+        """Rename the array into place; returns it as a read-only memory map.
+
+        Raises
+        ------
+        ValueError
+            If rows are missing.
+        """
+        if self.n_done != self._shape[0]:
+            raise ValueError(f"'{self.path}': {self.n_done} of {self._shape[0]} rows are written.")
+        with naming(self.path):
+            self._file.close()
+            rename_durably(self._part, self.path)
+            self._log.unlink(missing_ok=True)
         return np.load(self.path, mmap_mode="r", allow_pickle=False)
+
+
+def _reserve(descriptor: int, n_bytes: int) -> None:
+    """Take the space of a file at once where the system can, so that a full disk shows before the work."""
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(descriptor, 0, n_bytes)
+        except OSError as error:
+            if error.errno not in _CANNOT_RESERVE:
+                raise
+    os.truncate(descriptor, n_bytes)
 
 
 class RowArray:

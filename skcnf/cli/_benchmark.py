@@ -66,9 +66,15 @@ def _table(text: str) -> int | str:
 def _benchmark(args: argparse.Namespace) -> int:
     """Run what ``args`` of the command line ask for; returns the exit status."""
     from skcnf._core.devices import resolve_device
+    from skcnf._core.locks import output_lock
 
     resolve_device(args.device)
     args.output.mkdir(parents=True, exist_ok=True)
+    with output_lock(args.output / "benchmark"):
+        return _benchmark_alone(args)
+
+
+def _benchmark_alone(args: argparse.Namespace) -> int:
     if args.table is None and args.ablation is None:
         return _main_table(args)
     from skcnf.paper import ABLATIONS, TABLES

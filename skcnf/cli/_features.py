@@ -28,9 +28,11 @@ def add_features(commands: argparse._SubParsersAction) -> None:
 
 
 def _features(args: argparse.Namespace) -> int:
+    from skcnf._core.files import check_output
     from skcnf.images import image_source
     from skcnf.moco import MocoFeaturizer
 
+    check_output(args.output)
     featurizer = MocoFeaturizer(
         args.weights, low_res_size=args.low_res, device=args.device, n_jobs=args.n_jobs, verbose=True
     )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import glob
+import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,10 +53,19 @@ def add_pretrain(commands: argparse._SubParsersAction) -> None:
 
 
 def _pretrain(args: argparse.Namespace) -> int:
-    from skcnf.moco import World, check_encoder_path, pretrain, process_group, save_encoder
+    from skcnf._core.locks import output_lock
+    from skcnf.moco import check_encoder_path
 
     check_encoder_path(args.output)
     start, config = _start_and_recipe(args)
+    is_first = int(os.environ.get("RANK", "0")) == 0  # of the processes that torchrun started
+    with output_lock(args.output) if is_first else nullcontext():
+        return _pretrain_alone(args, start, config)
+
+
+def _pretrain_alone(args: argparse.Namespace, start: EncoderSpec | nn.Module, config: PretrainConfig) -> int:
+    from skcnf.moco import World, pretrain, process_group, save_encoder
+
     with process_group(args.device) as device:
         images = _pretraining_images(args, _spec(start).image_size)
         encoder, history = pretrain(

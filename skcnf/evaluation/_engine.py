@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -86,22 +87,41 @@ def run_protocol(
     that fails gives rows without numbers and with its error; the others go on, and a later run tries it again. Tasks
     of the engine "batched" run, and fail, together with the others of their detector.
     """
-    tasks = list(make_tasks(header, fingerprint, problems, detectors, seeds, engine))
-    missing = sorted((task for task in tasks if not all(key in log for key in task.keys())), key=turn)
-    units: dict[Any, list[_Task]] = {}
-    for number, task in enumerate(missing):
-        alone = task.key["engine"] == "single"
-        units.setdefault(number if alone else (task.key["config"], id(task.problem.X_aux)), []).append(task)
-    parallel = Parallel(n_jobs=n_jobs, return_as="generator_unordered")
-    results = parallel(delayed(_run)(unit) for unit in units.values())
-    hidden = None if verbose else True
-    bar = tqdm(results, total=len(units), desc=header["protocol"], unit="fit", leave=False, disable=hidden)
+    tasks = list(make_tasks(header, fingerprint, problems, detectors, check_seeds(seeds), engine))
+    with log:
+        missing = sorted((task for task in tasks if not all(key in log for key in task.keys())), key=turn)
+        units: dict[Any, list[_Task]] = {}
+        for number, task in enumerate(missing):
+            alone = task.key["engine"] == "single"
+            units.setdefault(number if alone else (task.key["config"], id(task.problem.X_aux)), []).append(task)
+        _run_units(list(units.values()), n_jobs, log, bar=header["protocol"] if verbose else None)
+    return log.table([key for task in tasks for key in task.keys()])
+
+
+def check_seeds(seeds: Iterable[int]) -> list[int]:
+    """The seeds as a list of int.
+
+    Raises
+    ------
+    ValueError
+        If one is no whole number from 0 to 2**32 - 1.
+    """
+    seeds = list(seeds)
+    for seed in seeds:
+        if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= seed < 2**32:
+            raise ValueError(f"seeds: {seed!r} is no whole number from 0 to 2**32 - 1.")
+    return [int(seed) for seed in seeds]
+
+
+def _run_units(units: list[list[_Task]], n_jobs: int | None, log: ResultLog, bar: str | None) -> None:
+    """Run tasks that belong together, and log their rows as they come."""
+    results = Parallel(n_jobs=n_jobs, return_as="generator_unordered")(delayed(_run)(unit) for unit in units)
+    hidden = True if bar is None else None
     with warnings.catch_warnings():
         # joblib's process pool replaces workers that have grown; no task is lost
         warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
-        for rows in bar:
+        for rows in tqdm(results, total=len(units), desc=bar, unit="fit", leave=False, disable=hidden):
             log.extend(rows)
-    return log.table([key for task in tasks for key in task.keys()])
 
 
 def make_tasks(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -117,18 +118,20 @@ def load_images(
     ------
     ValueError
         If X is malformed or an image cannot be read (naming it).
+    OSError
+        If ``output`` cannot be written, another run is writing it (naming its process), or the disk is full.
     """
     source = image_source(X)
     shape = (len(source), size, size, 3)
     identity = f"images {size} {digest(source)}"
     prepare = partial(resize_and_crop, size=size)
-    rows = RowFile(output, shape, "uint8", identity) if output is not None else RowArray(shape, "uint8")
-    batches = iter_batches(source, 256, prepare, n_workers=count_workers(n_jobs), start=rows.n_done)
-    with progress(len(source), rows.n_done, verbose) as bar:
-        for batch in batches:
-            rows.append(batch.permute(0, 2, 3, 1).numpy())
-            bar.update(len(batch))
-    return rows.finish()
+    with nullcontext(RowArray(shape, "uint8")) if output is None else RowFile(output, shape, "uint8", identity) as rows:
+        batches = iter_batches(source, 256, prepare, n_workers=count_workers(n_jobs), start=rows.n_done)
+        with progress(len(source), rows.n_done, verbose) as bar:
+            for batch in batches:
+                rows.append(batch.permute(0, 2, 3, 1).numpy())
+                bar.update(len(batch))
+        return rows.finish()
 
 
 def count_workers(n_jobs: int | None) -> int:

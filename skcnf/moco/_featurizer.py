@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted, check_memory
 from torch import Tensor, nn
 
 from skcnf._core.devices import resolve_device
+from skcnf._core.files import check_output
 from skcnf._core.row_files import RowArray, RowFile
 from skcnf.images import (
     count_workers,
@@ -238,11 +239,15 @@ class MocoFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         ------
         ValueError
             If X is malformed, or a file cannot be read (naming it). What is done by then is kept for the next call.
+        OSError
+            If ``path`` cannot be written, another run is writing it (naming its process), or the disk is full.
         """
         check_is_fitted(self)
         source = image_source(X)
         shape = (len(source), self.n_features_out_)
-        return self._fill(source, RowFile(path, shape, "float32", f"{digest(source)} {self._identity}"))
+        check_output(path)
+        with RowFile(path, shape, "float32", f"{digest(source)} {self._identity}") as rows:
+            return self._fill(source, rows)
 
     @property
     def _identity(self) -> str:

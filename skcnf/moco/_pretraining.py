@@ -25,6 +25,7 @@ from tqdm import tqdm
 from skcnf._core.devices import resolve_device
 from skcnf._core.files import write_atomically
 from skcnf._core.generators import seeded
+from skcnf._core.locks import output_lock
 from skcnf._core.rows import row_batches
 from skcnf.images import Augmentation, Draws, as_tensor, digest, resize_and_crop, standardize_images
 from skcnf.moco._contrast import MoCo, info_nce, uniformity
@@ -168,22 +169,25 @@ def pretrain(
     ValueError
         If images have another shape or type, the recipe does not suit the number of processes, or the checkpoint
         belongs to another run: other images, another encoder or another recipe.
+    OSError
+        If ``checkpoint`` cannot be written, or another run writes it (naming its process).
     FloatingPointError
         If the loss stops being finite.
     """
     run = _Run(images, encoder, config or PretrainConfig(), resolve_device(device))
-    if checkpoint is not None:
-        run.images_digest = digest(images)
-        if Path(checkpoint).exists():
-            run.restore(checkpoint)
-    while len(run.history) < run.config.epochs:
-        run.history.append(run.epoch(len(run.history), verbose))
-        _log.info("epoch %(epoch)d: loss %(loss).4f, %(images_per_second).0f images/s", run.history[-1])
-        if run.world.rank == 0:
-            if checkpoint is not None:
-                run.save(checkpoint)
-            if on_epoch is not None:
-                on_epoch(run.history[-1])
+    with output_lock(checkpoint) if checkpoint is not None and run.world.rank == 0 else nullcontext():
+        if checkpoint is not None:
+            run.images_digest = digest(images)
+            if Path(checkpoint).exists():
+                run.restore(checkpoint)
+        while len(run.history) < run.config.epochs:
+            run.history.append(run.epoch(len(run.history), verbose))
+            _log.info("epoch %(epoch)d: loss %(loss).4f, %(images_per_second).0f images/s", run.history[-1])
+            if run.world.rank == 0:
+                if checkpoint is not None:
+                    run.save(checkpoint)
+                if on_epoch is not None:
+                    on_epoch(run.history[-1])
     return run.model.encoder_q.eval().cpu(), run.history
 
 

@@ -376,8 +376,8 @@ def test_a_run_of_other_images_or_parameters_starts_afresh(encoder, images, tmp_
     file = tmp_path / "x.npy"
     featurizer = MocoFeaturizer(encoder, batch_size=2).fit(images)
     for change in ("images", "parameters", "junk"):
-        rows = RowFile(file, (5, 16), "float32", "another run")
-        rows.append(np.full((4, 16), 7, np.float32))
+        with RowFile(file, (5, 16), "float32", "another run") as rows:
+            rows.append(np.full((4, 16), 7, np.float32))
         if change == "junk":
             (tmp_path / "x.npy.part.json").write_text("{")
         out = featurizer.transform_to_file(images, file)

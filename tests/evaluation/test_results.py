@@ -1,0 +1,104 @@
+import re
+
+import numpy as np
+import pytest
+
+from skcnf import MSEDetector, one_vs_rest
+from skcnf._core.locks import OutputInUseError, output_lock
+from skcnf.datasets import LabelledFeatures
+from skcnf.evaluation._results import COLUMNS, KEY, ResultLog
+
+
+def _row(seed=0, **changes):
+    key = {name: name for name in KEY} | {"seed": seed, "detector": "a, b"}
+    numbers = {"auroc": 0.125, "aupr": 0.5, "fpr95": 1.0, "fit_seconds": 3.5, "score_seconds": 0.25}
+    return {**key, **numbers, "n_epochs": float("nan"), "error": "", **changes}
+
+
+def _log(path, *rows):
+    with ResultLog(path) as log:
+        log.extend(rows)
+
+
+def test_every_line_has_a_checksum_that_holds(tmp_path):
+    file = tmp_path / "x.csv"
+    _log(file, _row(0), _row(1))
+    lines = file.read_text().splitlines()
+    assert lines[0] == ",".join([*COLUMNS, "checksum"])
+    assert ResultLog(file).table([_row(1)])["auroc"].item() == 0.125
+    for number, line in enumerate(lines[1:], start=2):
+        for position in range(len(line)):
+            changed = line[:position] + chr(ord(line[position]) ^ 1) + line[position + 1 :]
+            file.write_text("\n".join([*lines[: number - 1], changed, *lines[number:], ""]))
+            with pytest.raises(
+                ValueError,
+                match=rf"^'{re.escape(str(file))}', lines? {number}( to {number + 1})?: .* Delete what is named",
+            ):
+                ResultLog(file)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("0.125", "0.1x5", r"line 2: auroc='0.1x5' is no number"),
+        ("0.125", "1.25", r"line 2: auroc='1.25' is out of range"),
+        ("3.5", "1e999", r"line 2: fit_seconds='1e999' is out of range"),
+        ("3.5", "-3.5", r"line 2: fit_seconds='-3.5' is out of range"),
+        (",0,engine", ",1.5,engine", r"line 2: seed='1.5' is no whole number"),
+        ("0.125,", "", r"line 2: 15 values for 16 columns"),
+        ("0.125", "\udcff", r"line 2: it is no text in UTF-8"),
+    ],
+)
+def test_a_damaged_number_is_named_with_its_line(tmp_path, old, new, message):
+    file = tmp_path / "x.csv"
+    _log(file, _row())
+    _, line, _ = file.read_text().split("\n")
+    line = line.rsplit(",", 1)[0].replace(old, new)
+    file.write_text(f"{','.join(COLUMNS)}\n{line}\n", errors="surrogateescape")
+    with pytest.raises(
+        ValueError, match=f"^'{re.escape(str(file))}', {message}".replace("15 values for 16", r"\d+ values for \d+")
+    ):
+        ResultLog(file)
+
+
+def test_files_without_checksums_are_read_and_get_them(tmp_path):
+    file = tmp_path / "x.csv"
+    _log(file, _row())
+    whole = file.read_bytes()
+    file.write_bytes(b"".join(line.rsplit(b",", 1)[0] + b"\n" for line in whole.splitlines()))
+    with ResultLog(file) as log:
+        assert _row() in log
+    assert file.read_bytes() == whole
+
+
+def test_names_with_newlines_and_cut_lines(tmp_path):
+    file = tmp_path / "x.csv"
+    _log(file, _row(0), _row(1, detector='two\nlines "quoted"'))
+    with ResultLog(file) as log:
+        assert _row(1, detector='two\nlines "quoted"') in log
+    whole = file.read_bytes()
+    second, newline = whole.index(b"\n", whole.index(b"\n") + 1) + 1, whole.index(b"two\n") + 4
+    for n_bytes in {*range(second, len(whole) - 1)} - {newline}:
+        file.write_bytes(whole[:n_bytes])
+        assert _row(0) in ResultLog(file), n_bytes
+
+
+def _data():
+    X = np.random.default_rng(0).normal(size=(40, 2)).astype(np.float32)
+    return LabelledFeatures(X, np.arange(40) % 2, X, np.arange(40) % 2, X, ("a", "b"), "toy", "raw")
+
+
+def test_a_second_run_on_one_file_is_refused(tmp_path):
+    file = tmp_path / "x.csv"
+    detectors = {"MSE": MSEDetector(contamination=0.1)}
+    with output_lock(file), pytest.raises(OutputInUseError, match=r"x.csv' is being written by process"):
+        one_vs_rest(detectors, _data(), output=file)
+    assert len(one_vs_rest(detectors, _data(), output=file)) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["x.csv"]
+
+
+@pytest.mark.parametrize("seed", [1.5, True, -1, 2**32, "0", None])
+def test_seeds_that_are_none_are_refused_before_the_work(tmp_path, seed):
+    with pytest.raises(ValueError, match=re.escape(f"seeds: {seed!r} is no whole number from 0 to 2**32 - 1.")):
+        one_vs_rest({"MSE": MSEDetector()}, _data(), seeds=[0, seed], output=tmp_path / "x.csv")
+    assert not list(tmp_path.iterdir())
