@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -82,7 +83,7 @@ def _acquire(path: Path) -> IO[str]:
 
 def _release(path: Path, file: IO[str]) -> None:
     lock = path.with_name(f"{path.name}.lock")
-    if os.name == "nt":
+    if sys.platform == "win32":
         file.close()
     with suppress(OSError):
         lock.unlink()  # before closing: who locks it afterwards sees that it is gone
@@ -100,7 +101,7 @@ def _try_lock(file: IO[str]) -> bool:
     return True
 
 
-if os.name == "nt":
+if sys.platform == "win32":
     import msvcrt
 
     def _lock(descriptor: int) -> None:

@@ -77,14 +77,14 @@ class ResultLog:
 
     def extend(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Add rows, in place of earlier ones of the same key, and write them through to the disk at once."""
-        rows = [dict(row) for row in rows]
-        replaced = any(_key(row) in self._rows for row in rows)
-        self._rows |= {_key(row): row for row in rows}
-        if self.path is not None and replaced:
+        new = {_key(row): dict(row) for row in rows}
+        replaced = not self._rows.keys().isdisjoint(new)
+        self._rows |= new
+        if replaced:
             self._rewrite()
         elif self.path is not None:
             with naming(self.path), self.path.open("a", newline="", encoding="utf-8") as file:
-                file.write(_csv(rows))
+                file.write(_csv(new.values()))
                 file.flush()
                 os.fsync(file.fileno())
 
@@ -98,7 +98,8 @@ class ResultLog:
             self._rows = {_key(row): row for row in _read(self.path)}
 
     def _rewrite(self) -> None:
-        write_atomically(self.path, f"{','.join(_FILE_COLUMNS)}\n{_csv(self._rows.values())}".encode())
+        if self.path is not None:
+            write_atomically(self.path, f"{','.join(_FILE_COLUMNS)}\n{_csv(self._rows.values())}".encode())
 
 
 def _csv(rows: Iterable[Mapping[str, Any]]) -> str:
