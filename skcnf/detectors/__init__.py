@@ -1,12 +1,13 @@
 """Outlier detectors with scikit-learn's contract, and auxiliary data where they can use it."""
 
 from skcnf.detectors._base import BaseOutlierDetector
-from skcnf.detectors._calibration import conformal_threshold
+from skcnf.detectors._calibration import conformal_p_values, conformal_threshold
 from skcnf.detectors._contrastive import ContrastiveFlowDetector, OutlierExposureDetector
 from skcnf.detectors._flow import BaseFlowDetector, FlowDetector
 from skcnf.detectors._goad import GOADDetector
 from skcnf.detectors._many import fit_many
 from skcnf.detectors._mean import MSEDetector, MSERatioDetector
+from skcnf.detectors._pipelines import calibrate, p_values, select
 from skcnf.detectors._pyod import PyODDetector
 from skcnf.detectors._ratio import FlowRatioDetector
 
@@ -21,6 +22,10 @@ __all__ = [
     "MSERatioDetector",
     "OutlierExposureDetector",
     "PyODDetector",
+    "calibrate",
+    "conformal_p_values",
     "conformal_threshold",
     "fit_many",
+    "p_values",
+    "select",
 ]

@@ -9,12 +9,13 @@ from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.base import BaseEstimator, OutlierMixin, _fit_context
+from sklearn.base import OutlierMixin, _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from skcnf.detectors._calibration import conformal_threshold, rows_needed
+from skcnf.detectors._calibration import Calibration
+from skcnf.detectors._decisions import DecisionMixin
 from skcnf.detectors._validation import check_aux, check_rows, inlier_mask, split_y_and_aux, warn_user
 from skcnf.flows import FlowTask, train_together
 
@@ -43,7 +44,7 @@ class FitRows:
     seed: int
 
 
-class BaseOutlierDetector(OutlierMixin, BaseEstimator, metaclass=ABCMeta):
+class BaseOutlierDetector(OutlierMixin, DecisionMixin, metaclass=ABCMeta):
     """Base of the detectors.
 
     ``fit`` checks its arguments, splits the rows (``_split``), lets the subclass learn from its share (``_fit_rows``,
@@ -99,7 +100,7 @@ class BaseOutlierDetector(OutlierMixin, BaseEstimator, metaclass=ABCMeta):
 
     def _fit_in_steps(self, X: Any, y: Any, X_aux: Any) -> FitSteps:
         """``fit``, but for the training of flows: whoever iterates does the tasks before asking for the next."""
-        before = dict(vars(self))
+        before = dict(self.__dict__)
         try:
             X, X_aux = self._checked(X, y, X_aux)
             if X_aux is None and self._uses_aux:
@@ -108,8 +109,8 @@ class BaseOutlierDetector(OutlierMixin, BaseEstimator, metaclass=ABCMeta):
             yield from self._training(rows)
             self._learn_offset(X, rows.calibration)
         except BaseException:  # also on an interrupt: never leave a half-fitted detector
-            vars(self).clear()
-            vars(self).update(before)
+            self.__dict__.clear()
+            self.__dict__.update(before)
             raise
 
     def _checked(self, X: Any, y: Any, X_aux: Any) -> tuple[np.ndarray, np.ndarray | None]:
@@ -155,19 +156,11 @@ class BaseOutlierDetector(OutlierMixin, BaseEstimator, metaclass=ABCMeta):
 
     def _learn_offset(self, X: np.ndarray, calibration: np.ndarray | None) -> None:
         """Set ``offset_`` by the scores of held-out rows, or of all rows where ``contamination`` is a float."""
-        vars(self).pop("calibration_scores_", None)  # those of an earlier fit
-        if calibration is None:
-            self.offset_ = float(np.percentile(self._score_samples(X), 100.0 * self.contamination))
+        if calibration is not None:
+            self._apply(Calibration.of(self._score_samples(calibration)), self.false_alarm_rate, recalibrated=False)
             return
-        self.calibration_scores_ = np.sort(self._score_samples(calibration))
-        self.offset_, holds = conformal_threshold(self.calibration_scores_, self.false_alarm_rate)
-        if not holds:
-            warn_user(
-                self,
-                f"{len(calibration)} calibration rows cannot assure false_alarm_rate={self.false_alarm_rate:g} "
-                f"(at least {rows_needed(self.false_alarm_rate)} are needed); the smallest of their scores is the "
-                "threshold. Give more rows or a larger validation_fraction.",
-            )
+        self._forget_calibration()
+        self.offset_ = float(np.percentile(self._score_samples(X), 100.0 * float(self.contamination)))
 
     def score_samples(self, X: Any) -> np.ndarray:
         """Score rows; higher = more normal.
@@ -182,14 +175,6 @@ class BaseOutlierDetector(OutlierMixin, BaseEstimator, metaclass=ABCMeta):
         """
         check_is_fitted(self)
         return self._score_samples(check_rows(self, X, reset=False))
-
-    def decision_function(self, X: Any) -> np.ndarray:
-        """``score_samples(X) - offset_``: negative for anomalies; shape (n_samples,)."""
-        return self.score_samples(X) - self.offset_
-
-    def predict(self, X: Any) -> np.ndarray:
-        """+1 for inliers, -1 for anomalies; shape (n_samples,)."""
-        return np.where(self.decision_function(X) >= 0, 1, -1)
 
     def fit_predict(self, X: Any, y: Any = None, X_aux: Any = None) -> np.ndarray:
         """``fit(X, y, X_aux)``, then ``predict(X)``."""
