@@ -22,7 +22,7 @@ from skcnf import MocoFeaturizer
 from skcnf._core.devices import resolve_device
 from skcnf.cli._benchmark import environment
 from skcnf.moco import EncoderSpec, PretrainConfig, build_encoder, pretrain
-from skcnf.moco._featurizer import resolve_encoder
+from skcnf.moco._encoding import resolve_encoder
 
 ROUNDS = 5
 BATCH = 256

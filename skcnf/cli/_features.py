@@ -22,7 +22,7 @@ def add_features(commands: argparse._SubParsersAction) -> None:
     command.add_argument("-o", "--output", type=Path, required=True, help="the .npy file to write")
     command.add_argument("--weights", default="tinyimagenet32", help="bundled or official name, or an encoder file")
     command.add_argument("--low-res", type=count, metavar="PX", help="shrink images to this size first")
-    command.add_argument("--n-jobs", type=int, metavar="N", help="processes that decode (default: this one)")
+    command.add_argument("--n-jobs", type=int, metavar="N", help="threads that decode (default: one)")
     command.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
     command.set_defaults(run=_features)
 

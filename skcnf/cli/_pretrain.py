@@ -47,7 +47,7 @@ def add_pretrain(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--learning-rate", type=float, help="default: the recipe's")
     command.add_argument("--symmetric", action="store_true", help="both views serve as query and as key")
     command.add_argument("--seed", type=int, default=0, help="default: 0")
-    command.add_argument("--n-jobs", type=int, metavar="N", help="processes that decode (default: this one)")
+    command.add_argument("--n-jobs", type=int, metavar="N", help="threads that decode (default: one)")
     command.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
     command.set_defaults(run=_pretrain, kept="finished epochs are kept in OUTPUT.checkpoint")
 

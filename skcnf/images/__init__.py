@@ -1,26 +1,35 @@
 """Images from wherever users keep them: folders, zips, arrays and Datasets, as batches of one size."""
 
-from skcnf.images._archives import IMAGE_SUFFIXES, ZipImages, open_archive, read_sheets
+from skcnf.images._archives import ZipImages, open_archive, read_sheets
 from skcnf.images._augmentation import Augmentation, Draws
-from skcnf.images._batches import as_tensor, count_workers, iter_batches, load_images, progress
-from skcnf.images._sources import digest, image_source, list_images
-from skcnf.images._transforms import resize_and_crop, standardize_images
+from skcnf.images._batches import count_threads, iter_batches, load_images, progress
+from skcnf.images._formats import IMAGE_SUFFIXES
+from skcnf.images._sources import ImageSource, digest, image_source, is_stream, item_names, list_images
+from skcnf.images._streams import DecodedImage, decoded_batches, iter_decoded, stack_images
+from skcnf.images._transforms import as_tensor, resize_and_crop, standardize_images
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "Augmentation",
+    "DecodedImage",
     "Draws",
+    "ImageSource",
     "ZipImages",
     "as_tensor",
-    "count_workers",
+    "count_threads",
+    "decoded_batches",
     "digest",
     "image_source",
+    "is_stream",
+    "item_names",
     "iter_batches",
+    "iter_decoded",
     "list_images",
     "load_images",
     "open_archive",
     "progress",
     "read_sheets",
     "resize_and_crop",
+    "stack_images",
     "standardize_images",
 ]

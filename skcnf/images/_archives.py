@@ -2,41 +2,74 @@
 
 from __future__ import annotations
 
-import io
 import os
 import re
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-__all__ = ["IMAGE_SUFFIXES", "ZipImages", "open_archive", "read_sheets"]
+from skcnf.images._formats import IMAGE_SUFFIXES, check_regular_file, is_image_name, naming, open_image, shown
 
-IMAGE_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-_SHEET = re.compile(r"[^/]+/[^/]+/\d+-\d+\.webp")
+__all__ = ["ZipImages", "ZipMember", "archive_members", "open_archive", "read_sheets", "sheet_count"]
+
+_SHEET = re.compile(r"[^/]+/[^/]+/\d+-(\d+)\.webp")
+_SPARE_TILES = 1024  # what a sheet may hold beyond its images; a larger one is a bomb
 
 
-def open_archive(path: str | os.PathLike[str]) -> np.ndarray | ZipImages:
-    """The images of a zip: an array (n, 32, 32, 3) for sheets, else a sequence of PIL images.
+def archive_members(path: str | os.PathLike[str]) -> list[str]:
+    """The names of a zip's image files, sorted.
 
     Raises
     ------
     ValueError
         If the file is no zip, or holds no image.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = sorted(name for name in archive.namelist() if Path(name).suffix.lower() in IMAGE_SUFFIXES)
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"'{path}' is not a readable zip file: {error}") from error
+    with _open_zip(path) as archive:
+        infos = archive.infolist()
+    names = sorted(info.filename for info in infos if not info.is_dir() and is_image_name(info.filename))
     if not names:
-        raise ValueError(f"the zip '{path}' holds no image file ({', '.join(sorted(IMAGE_SUFFIXES))}).")
-    if all(_SHEET.fullmatch(name) for name in names):
-        splits = sorted({name.split("/")[0] for name in names})
-        return np.concatenate([read_sheets(path, split)[0] for split in splits])
+        raise ValueError(f"the zip '{shown(path)}' holds no image file ({', '.join(sorted(IMAGE_SUFFIXES))}).")
+    return names
+
+
+def open_archive(path: str | os.PathLike[str]) -> np.ndarray | ZipImages:
+    """The images of a zip: an array (n, 32, 32, 3) for sheets, else a sequence of members.
+
+    Raises
+    ------
+    ValueError
+        If the file is no zip, holds no image, or a sheet cannot be read (naming it).
+    """
+    names = archive_members(path)
+    if all(sheet_count(name) is not None for name in names):
+        return _read_all(path, names, 32)[0]
     return ZipImages(path, names)
+
+
+def sheet_count(name: str) -> int | None:
+    """How many images a sheet holds; None where a member's name is no sheet's."""
+    match = _SHEET.fullmatch(name)
+    return int(match[1]) if match else None
+
+
+@dataclass(frozen=True)
+class ZipMember:
+    """One image of a zip, not yet read."""
+
+    archive: zipfile.ZipFile
+    path: Path
+    name: str
+
+    def read(self) -> Image.Image:
+        """Decode the image as it streams out of the zip."""
+        with self.archive.open(self.name) as file:
+            return open_image(file)
 
 
 class ZipImages(Sequence):
@@ -44,24 +77,28 @@ class ZipImages(Sequence):
 
     def __init__(self, path: str | os.PathLike[str], names: list[str]) -> None:
         self.path, self.names = Path(path), names
-        self._archive: tuple[int, zipfile.ZipFile] | None = None
+        self._archive: tuple[int, zipfile.ZipFile] | None = None  # of which process; threads may share it
 
     def __len__(self) -> int:
         return len(self.names)
 
-    def __getitem__(self, index: int) -> Image.Image:
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return ZipImages(self.path, self.names[index])
         if self._archive is None or self._archive[0] != os.getpid():
-            self._archive = os.getpid(), zipfile.ZipFile(self.path)
-        name = self.names[index]
-        try:
-            image = Image.open(io.BytesIO(self._archive[1].read(name)))
-            image.load()
-        except (OSError, SyntaxError, ValueError, zipfile.BadZipFile, Image.DecompressionBombError) as error:
-            raise ValueError(f"the image '{name}' of '{self.path}' cannot be read: {error}") from error
-        return image
+            self._archive = os.getpid(), _open_zip(self.path)
+        return ZipMember(self._archive[1], self.path, self.names[index])
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_archive": None}
+
+
+def _open_zip(path: str | os.PathLike[str]) -> zipfile.ZipFile:
+    try:
+        check_regular_file(path)
+        return zipfile.ZipFile(path)
+    except Exception as error:  # zipfile raises BadZipFile, but also struct's and Unicode errors on altered files
+        raise ValueError(f"'{shown(path)}' is not a readable zip file: {error}") from error
 
 
 def read_sheets(path: str | os.PathLike[str], split: str, tile: int = 32) -> tuple[np.ndarray, np.ndarray]:
@@ -85,21 +122,36 @@ def read_sheets(path: str | os.PathLike[str], split: str, tile: int = 32) -> tup
     Raises
     ------
     ValueError
-        If the zip holds no such split.
+        If the zip holds no such split, or a sheet cannot be read or is not what its name says (naming it).
     """
+    names = [name for name in archive_members(path) if name.startswith(f"{split}/")]
+    if not names:
+        raise ValueError(f"'{shown(path)}' holds no split {split!r}.")
+    return _read_all(path, names, tile)
+
+
+def _read_all(path: str | os.PathLike[str], names: Iterable[str], tile: int) -> tuple[np.ndarray, np.ndarray]:
     images, labels = [], []
-    with zipfile.ZipFile(path) as archive:
-        for name in sorted(name for name in archive.namelist() if name.startswith(f"{split}/")):
-            _, label, sheet = name.split("/")
-            count = int(sheet.rsplit(".", 1)[0].split("-")[1])
-            images.append(_tiles(archive.read(name), tile)[:count])
-            labels += [label] * count
-    if not images:
-        raise ValueError(f"'{path}' holds no split {split!r}.")
+    with _open_zip(path) as archive:
+        for name in names:
+            check = partial(_check_sheet, count=sheet_count(name) or 0, tile=tile)
+            with naming(f"the sheet '{name}' of '{shown(path)}'"), archive.open(name) as file:
+                images.append(_tiles(open_image(file, check), tile)[: sheet_count(name)])
+            labels += [name.split("/")[1]] * len(images[-1])
     return np.concatenate(images), np.asarray(labels)
 
 
-def _tiles(data: bytes, tile: int) -> np.ndarray:
-    sheet = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+def _check_sheet(image: Image.Image, count: int, tile: int) -> None:
+    columns, rows = image.width // tile, image.height // tile
+    whole = (columns * tile, rows * tile) == image.size
+    if not (whole and 0 < count <= rows * columns <= count + _SPARE_TILES):
+        raise ValueError(
+            f"it has {image.width} x {image.height} pixels and its name says {count} images of {tile} x {tile}; "
+            "a sheet is called split/class/NN-COUNT.webp and holds COUNT images, left to right and top to bottom"
+        )
+
+
+def _tiles(image: Image.Image, tile: int) -> np.ndarray:
+    sheet = np.asarray(image.convert("RGB"))
     rows, columns = sheet.shape[0] // tile, sheet.shape[1] // tile
     return sheet.reshape(rows, tile, columns, tile, 3).swapaxes(1, 2).reshape(-1, tile, tile, 3)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
@@ -12,31 +11,30 @@ from typing import Any
 import numpy as np
 import torch
 from joblib import effective_n_jobs
-from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from skcnf._core.row_files import RowArray, RowFile
 from skcnf._core.rows import row_batches
-from skcnf.images._decoding import to_array
-from skcnf.images._sources import digest, image_source
-from skcnf.images._transforms import resize_and_crop
+from skcnf.images._sources import ImageSource, digest, image_source
+from skcnf.images._streams import decoded_batches, stack_images
+from skcnf.images._transforms import as_tensor, resize_and_crop
 
-__all__ = ["as_tensor", "count_workers", "iter_batches", "load_images", "progress"]
+__all__ = ["count_threads", "iter_batches", "load_images", "progress"]
 
 
 def iter_batches(
-    source: Sequence[Any],
+    source: ImageSource,
     batch_size: int,
     prepare: Callable[[torch.Tensor], torch.Tensor],
     *,
     device: torch.device | None = None,
-    n_workers: int = 0,
+    n_threads: int = 1,
     start: int = 0,
 ) -> Iterator[torch.Tensor]:
     """Batches (n, 3, s, s), uint8, of an `image_source`, in order from row ``start``.
 
     ``prepare`` maps uint8 (..., 3, h, w) to (..., 3, s, s). Arrays are moved to ``device`` and prepared there, a batch
-    at a time; anything else is decoded and prepared image by image, in ``n_workers`` processes (0: in this one).
+    at a time; anything else is decoded and prepared image by image, in ``n_threads`` threads.
     """
     device = device or torch.device("cpu")
     if isinstance(source, np.ndarray):
@@ -44,46 +42,8 @@ def iter_batches(
             batch = as_tensor(source[rows.start + start : rows.stop + start]).to(device)
             yield prepare(batch.permute(0, 3, 1, 2))
         return
-    loader = DataLoader(
-        _Prepared(source, prepare, start),
-        batch_size=batch_size,
-        num_workers=n_workers,
-        collate_fn=_stack,
-        generator=torch.Generator(),  # the loader draws a seed, and not from the global generator
-    )
-    for batch in loader:
-        if isinstance(batch, Exception):
-            raise batch
-        yield batch.to(device)
-
-
-class _Prepared(Dataset):
-    """Decoded and prepared images; one that cannot be read comes as the error, so that a worker need not die."""
-
-    def __init__(self, source: Sequence[Any], prepare: Callable[[torch.Tensor], torch.Tensor], start: int) -> None:
-        self.source, self.prepare, self.start = source, prepare, start
-
-    def __len__(self) -> int:
-        return len(self.source) - self.start
-
-    def __getitem__(self, index: int) -> torch.Tensor | ValueError:
-        try:
-            image = to_array(self.source[index + self.start], index + self.start)
-        except ValueError as error:
-            return error
-        return self.prepare(as_tensor(image).permute(2, 0, 1))
-
-
-def _stack(items: list[torch.Tensor | ValueError]) -> torch.Tensor | ValueError:
-    errors = [item for item in items if isinstance(item, ValueError)]
-    return errors[0] if errors else torch.stack(items)
-
-
-def as_tensor(array: np.ndarray) -> torch.Tensor:
-    """A tensor that shares the array's memory; read-only arrays are fine, as nothing here writes to images."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
-        return torch.from_numpy(np.ascontiguousarray(array))
+    for decoded in decoded_batches(source, prepare, batch_size, n_threads=n_threads, start=start):
+        yield stack_images(decoded).to(device)
 
 
 def load_images(
@@ -105,7 +65,7 @@ def load_images(
     output : path, optional
         An ``.npy`` file to write instead of filling memory. A run that was cut goes on where it stopped.
     n_jobs : int, optional
-        Processes that decode files; -1 takes all cores.
+        Threads that decode what is not in an array; -1 takes all cores.
     verbose : bool, default=False
         A progress bar where standard error is a terminal.
 
@@ -126,7 +86,7 @@ def load_images(
     identity = f"images {size} {digest(source)}"
     prepare = partial(resize_and_crop, size=size)
     with nullcontext(RowArray(shape, "uint8")) if output is None else RowFile(output, shape, "uint8", identity) as rows:
-        batches = iter_batches(source, 256, prepare, n_workers=count_workers(n_jobs), start=rows.n_done)
+        batches = iter_batches(source, 256, prepare, n_threads=count_threads(n_jobs), start=rows.n_done)
         with progress(len(source), rows.n_done, verbose) as bar:
             for batch in batches:
                 rows.append(batch.permute(0, 2, 3, 1).numpy())
@@ -134,10 +94,9 @@ def load_images(
         return rows.finish()
 
 
-def count_workers(n_jobs: int | None) -> int:
-    """Decoding processes for ``n_jobs`` as joblib counts; 0, this process, for one."""
-    n_workers = effective_n_jobs(n_jobs)
-    return n_workers if n_workers > 1 else 0
+def count_threads(n_jobs: int | None) -> int:
+    """Decoding threads for ``n_jobs`` as joblib counts."""
+    return int(effective_n_jobs(n_jobs))
 
 
 def progress(total: int, done: int, verbose: bool) -> tqdm:

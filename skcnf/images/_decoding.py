@@ -7,7 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
+
+from skcnf.images._archives import ZipMember
+from skcnf.images._formats import check_regular_file, naming, open_image, shown
 
 __all__ = ["WANTED", "to_array"]
 
@@ -19,15 +22,28 @@ WANTED = (
 
 
 def to_array(item: Any, index: int) -> np.ndarray:
+    """Item ``index`` of an `image_source` as a uint8 array (h, w, 3).
+
+    Raises
+    ------
+    ValueError
+        If it is no image, has no pixels or cannot be read (naming it).
+    """
     if isinstance(item, (tuple, list)) and item:  # a Dataset's (image, label)
         item = item[0]
     if isinstance(item, (str, os.PathLike)):
         return _read(item)
+    if isinstance(item, ZipMember):
+        with naming(f"the image '{item.name}' of '{shown(item.path)}'"):
+            return _rgb(item.read())
     if isinstance(item, Image.Image):
-        return _rgb(item)
+        with naming(f"image {index} of X"):
+            return _rgb(item)
     if isinstance(item, torch.Tensor) and item.dtype == torch.uint8 and item.ndim == 3 and item.shape[0] == 3:
-        return item.permute(1, 2, 0).numpy()  # a Dataset's uint8 tensor, channels first as torchvision's are
+        item = item.permute(1, 2, 0).numpy()  # a Dataset's uint8 tensor, channels first as torchvision's are
     if isinstance(item, np.ndarray) and item.dtype == np.uint8 and item.ndim == 3 and item.shape[-1] == 3:
+        if item.size == 0:
+            raise ValueError(f"image {index} of X has no pixels: its shape is {item.shape}.")
         return item
     kind = type(item).__name__
     if hasattr(item, "shape") and hasattr(item, "dtype"):
@@ -36,17 +52,16 @@ def to_array(item: Any, index: int) -> np.ndarray:
 
 
 def _read(path: str | os.PathLike[str]) -> np.ndarray:
-    try:
-        with Image.open(path) as image:
-            return _rgb(image)
-    except FileNotFoundError:
-        raise ValueError(f"the image file '{path}' does not exist.") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"the image file '{path}' cannot be read: {error}") from error
+    with naming(f"the image file '{shown(path)}'"):
+        check_regular_file(path)
+        with open(path, "rb") as file:
+            return _rgb(open_image(file))
 
 
 def _rgb(image: Image.Image) -> np.ndarray:
     """Upright RGB, transparent pixels over white, 16-bit values scaled to 8."""
+    if 0 in image.size:
+        raise ValueError(f"it has {image.width} x {image.height} pixels")
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):
         values = np.asarray(image).astype(np.int64)

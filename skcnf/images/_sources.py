@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
 from skcnf._core.rows import row_batches
-from skcnf.images._archives import IMAGE_SUFFIXES, ZipImages, open_archive
+from skcnf.images._archives import ZipImages, archive_members, open_archive, sheet_count
 from skcnf.images._decoding import WANTED, to_array
+from skcnf.images._formats import IMAGE_SUFFIXES, is_image_name, shown
 
-__all__ = ["digest", "image_source", "list_images"]
+__all__ = ["ImageSource", "digest", "image_source", "is_stream", "item_name", "item_names", "list_glob", "list_images"]
 
 
-def image_source(X: Any) -> Sequence[Any]:
+class ImageSource(Protocol):
+    """Something with a length whose items are images."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: Any, /) -> Any: ...
+
+
+def image_source(X: Any) -> ImageSource:
     """Something with a length whose items are images, from anything a featurizer takes.
 
     Raises
@@ -27,17 +37,68 @@ def image_source(X: Any) -> Sequence[Any]:
         If X is none of these; the message says how to convert it.
     """
     if isinstance(X, (str, os.PathLike)):
-        return open_archive(X) if Path(X).suffix.lower() == ".zip" and Path(X).is_file() else list_images(X)
+        return _source_at(X)
     if isinstance(X, np.ndarray) and X.dtype != object:
         _check_array(X)
         return X
     if isinstance(X, torch.Tensor):
         raise ValueError(f"X is a torch tensor of shape {tuple(X.shape)}; expected {WANTED}. Use X.numpy().")
+    if is_stream(X):
+        raise ValueError(f"X is a {type(X).__name__}, whose length is unknown; here it must be a list: use list(X).")
     if not (hasattr(X, "__len__") and hasattr(X, "__getitem__")) or isinstance(X, dict):
         raise ValueError(f"X is a {type(X).__name__}; expected {WANTED}.")
     if len(X) == 0:
         raise ValueError("X holds no image; at least 1 is needed.")
     return X
+
+
+def is_stream(X: Any) -> bool:
+    """Whether X gives its images one after another, like a generator, and can be gone through only once."""
+    return isinstance(X, Iterator)
+
+
+def _source_at(path: str | os.PathLike[str]) -> ImageSource:
+    if os.path.isdir(path):
+        return list_images(path)
+    if os.path.exists(path):
+        if Path(path).suffix.lower() == ".zip":
+            return open_archive(path)
+        if is_image_name(path):
+            return [Path(path)]
+    pattern = os.fspath(path)
+    if glob.has_magic(pattern):
+        return list_glob(pattern)
+    what = "does not exist" if not os.path.lexists(path) else "is neither a folder, nor a zip, nor an image file"
+    raise ValueError(f"'{shown(path)}' {what}; give a folder or zip of images, an image file or a list of these files.")
+
+
+def item_names(X: Any, source: ImageSource) -> Sequence[str]:
+    """A printable name for each item of ``source``, which is ``image_source(X)``."""
+    if isinstance(source, ZipImages):
+        return [f"{shown(source.path)}!{name}" for name in source.names]
+    if isinstance(source, np.ndarray) and isinstance(X, (str, os.PathLike)):  # a zip of sheets
+        return [f"{shown(X)}!{name}#{k}" for name in archive_members(X) for k in range(sheet_count(name) or 0)]
+    if isinstance(source, (list, tuple)):
+        return [item_name(item, index) for index, item in enumerate(source)]
+    return _Numbers(len(source))
+
+
+class _Numbers(Sequence[str]):
+    """The names of images that have none."""
+
+    def __init__(self, n: int) -> None:
+        self._range = range(n)
+
+    def __len__(self) -> int:
+        return len(self._range)
+
+    def __getitem__(self, index: Any) -> Any:
+        return str(self._range[index])
+
+
+def item_name(item: Any, index: int) -> str:
+    """A path as it is printed; the index of an item that is no path."""
+    return shown(item) if isinstance(item, (str, os.PathLike)) else str(index)
 
 
 def _check_array(X: np.ndarray) -> None:
@@ -57,6 +118,8 @@ def _check_array(X: np.ndarray) -> None:
     elif X.ndim == 4 and X.shape[-1] == 3:
         if len(X) == 0:
             raise ValueError(f"X holds no image (shape {X.shape}); at least 1 is needed.")
+        if X.size == 0:
+            raise ValueError(f"X holds images without pixels (shape {X.shape}).")
         return
     raise ValueError(
         f"X is an array of shape {X.shape} and type {X.dtype}; expected {WANTED}" + (f": {hint}." if hint else ".")
@@ -64,19 +127,60 @@ def _check_array(X: np.ndarray) -> None:
 
 
 def list_images(folder: str | os.PathLike[str]) -> list[Path]:
-    """The image files below ``folder``, sorted by path."""
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise ValueError(
-            f"'{folder}' is neither a folder nor a zip file; give one of images, or a list of image files."
-        )
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    """The image files below ``folder``, sorted by path; what is no image is passed over.
+
+    Linked folders are searched too, each folder once. A folder that cannot be read is warned of, by name.
+
+    Raises
+    ------
+    ValueError
+        If ``folder`` holds no image file.
+    """
+    files = sorted(_walk(Path(folder)))
     if not files:
-        raise ValueError(f"the folder '{folder}' holds no image file ({', '.join(sorted(IMAGE_SUFFIXES))}).")
+        raise ValueError(f"the folder '{shown(folder)}' holds no image file ({', '.join(sorted(IMAGE_SUFFIXES))}).")
     return files
 
 
-def digest(source: Sequence[Any]) -> str | None:
+def list_glob(pattern: str) -> list[Path]:
+    """The image files that a glob pattern matches, sorted by path; ``**`` goes through folders of any depth.
+
+    Raises
+    ------
+    ValueError
+        If it matches no image file.
+    """
+    files = sorted(Path(name) for name in glob.glob(pattern, recursive=True) if is_image_name(name))
+    files = [file for file in files if not os.path.exists(file) or file.is_file()]
+    if not files:
+        raise ValueError(f"the pattern '{shown(pattern)}' matches no image file ({', '.join(sorted(IMAGE_SUFFIXES))}).")
+    return files
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    seen: set[str] = set()
+    for place, folders, names in os.walk(folder, onerror=_warn_of_folder, followlinks=True):
+        if (real := os.path.realpath(place)) in seen:
+            folders.clear()  # reached by another way already: its images count once
+            continue
+        seen.add(real)
+        # in one order, so that which way comes first does not hang on the file system
+        folders[:] = sorted(name for name in folders if name != "__MACOSX")
+        yield from (Path(place, name) for name in names if is_image_name(name) and not _is_special(place, name))
+
+
+def _is_special(place: str, name: str) -> bool:
+    """Whether a name is a pipe's, a socket's or a device's; a link that leads nowhere is a broken image."""
+    path = os.path.join(place, name)
+    return os.path.exists(path) and not os.path.isfile(path)
+
+
+def _warn_of_folder(error: OSError) -> None:
+    place = shown(error.filename)
+    warnings.warn(f"the folder '{place}' cannot be read, its images are left out: {error.strerror}", stacklevel=2)
+
+
+def digest(source: ImageSource) -> str | None:
     """Names the content of an `image_source`: pixels of what is in memory; path, size and time of what is on disk.
 
     None for a Dataset, which tells nothing without being read.
@@ -85,18 +189,19 @@ def digest(source: Sequence[Any]) -> str | None:
     if isinstance(source, np.ndarray):
         hasher.update(f"array {source.shape}".encode())
         for rows in row_batches(len(source), 4096):
-            hasher.update(np.ascontiguousarray(source[rows]))
+            hasher.update(np.ascontiguousarray(source[rows]).data)
         return hasher.hexdigest()
     if isinstance(source, ZipImages):
         source = [source.path]
     if not isinstance(source, (list, tuple)):
         return None
-    for item in source:
+    for index, item in enumerate(source):
         if isinstance(item, (str, os.PathLike)):
             state = os.stat(item) if os.path.exists(item) else None
-            hasher.update(f"file {os.fspath(item)} {state and (state.st_size, state.st_mtime_ns)};".encode())
+            hasher.update(b"file " + os.fsencode(item))  # names need not be UTF-8
+            hasher.update(f" {state and (state.st_size, state.st_mtime_ns)};".encode())
         else:
-            pixels = to_array(item, 0)
+            pixels = to_array(item, index)
             hasher.update(f"pixels {pixels.shape};".encode())
-            hasher.update(np.ascontiguousarray(pixels))
+            hasher.update(np.ascontiguousarray(pixels).data)
     return hasher.hexdigest()

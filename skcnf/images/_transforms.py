@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import warnings
+
+import numpy as np
 import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tvf
 
-__all__ = ["resize_and_crop", "standardize_images"]
+__all__ = ["as_tensor", "resize_and_crop", "standardize_images"]
 
 
-def resize_and_crop(image: torch.Tensor, size: int) -> torch.Tensor:
-    """The short side of ``image`` (..., 3, h, w), uint8, resized to ``size`` with antialiasing, then centre-cropped."""
+def as_tensor(array: np.ndarray) -> Tensor:
+    """A tensor that shares the array's memory; read-only arrays are fine, as nothing here writes to images."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
+        return torch.from_numpy(np.ascontiguousarray(array))
+
+
+def resize_and_crop(image: Tensor, size: int) -> Tensor:
+    """The central square of ``image`` (..., 3, h, w), uint8, resized to side ``size`` with antialiasing.
+
+    The crop comes first: what is resized is never larger than the image, however long and narrow that is.
+    """
     height, width = image.shape[-2:]
-    if min(height, width) != size:
-        scale = size / min(height, width)
-        shape = [max(size, round(height * scale)), max(size, round(width * scale))]
-        image = tvf.resize(image, shape, antialias=True)
-    return tvf.center_crop(image, [size, size])
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    square = image[..., top : top + side, left : left + side]
+    return square if side == size else tvf.resize(square, [size, size], antialias=True)
 
 
 def standardize_images(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:

@@ -3,6 +3,7 @@
 from skcnf.moco._contrast import MoCo, info_nce, uniformity
 from skcnf.moco._distribution import World, process_group
 from skcnf.moco._encoders import EncoderSpec, build_encoder
+from skcnf.moco._encoding import ImageFeatures
 from skcnf.moco._featurizer import MocoFeaturizer
 from skcnf.moco._pretraining import PretrainConfig, pretrain
 from skcnf.moco._weights import (
@@ -19,6 +20,7 @@ __all__ = [
     "BUNDLED_ENCODERS",
     "OFFICIAL_CHECKPOINTS",
     "EncoderSpec",
+    "ImageFeatures",
     "MoCo",
     "MocoFeaturizer",
     "PretrainConfig",

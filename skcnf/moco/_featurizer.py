@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -22,36 +22,26 @@ from skcnf._core.devices import resolve_device
 from skcnf._core.files import check_output
 from skcnf._core.row_files import RowArray, RowFile
 from skcnf.images import (
-    count_workers,
+    ImageSource,
+    count_threads,
+    decoded_batches,
     digest,
     image_source,
+    is_stream,
     iter_batches,
     progress,
     resize_and_crop,
-    standardize_images,
+    stack_images,
 )
 from skcnf.moco._encoders import EncoderSpec
-from skcnf.moco._weights import resolve_weights
+from skcnf.moco._encoding import ImageFeatures, encode_in_tiles, resolve_encoder, tile_length, weights_digest
 
 __all__ = ["MocoFeaturizer"]
 
 
-def resolve_encoder(weights: str | os.PathLike[str] | nn.Module) -> nn.Module:
-    """The encoder that ``weights`` names or is (then a copy), in evaluation mode, float32, on the CPU."""
-    return copy.deepcopy(weights).cpu().float().eval() if isinstance(weights, nn.Module) else resolve_weights(weights)
-
-
-def _featurize(content: str, featurizer: MocoFeaturizer, source: Sequence[Any]) -> np.ndarray:
+def _featurize(content: str, featurizer: MocoFeaturizer, source: ImageSource) -> np.ndarray:
     """What `MocoFeaturizer.memory` caches: ``content`` names all that the result depends on."""
     return featurizer._featurize(source)
-
-
-def _weights_digest(encoder: nn.Module) -> str:
-    hasher = hashlib.blake2b(repr(getattr(encoder, "spec", encoder)).encode(), digest_size=16)
-    for name, tensor in encoder.state_dict().items():
-        hasher.update(name.encode())
-        hasher.update(np.ascontiguousarray(tensor.numpy()))
-    return hasher.hexdigest()
 
 
 class MocoFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -83,7 +73,7 @@ class MocoFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         candidates that meet the same array again do not encode it again, in worker processes too. Datasets are not
         cached. The cache holds pickles: point it at a folder of your own.
     n_jobs : int or None, default=None
-        Processes that decode images which are not in an array; None is this process, -1 all cores.
+        Threads that decode images which are not in an array; None is one, -1 one for each core.
     random_state : int, RandomState instance or None, default=None
         Seeds the noise.
     verbose : bool, default=False
@@ -175,7 +165,8 @@ class MocoFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         ValueError
             If ``weights``, ``device`` or X cannot be used.
         """
-        image_source(X)
+        if not is_stream(X):
+            image_source(X)
         resolve_device(self.device)
         encoder = resolve_encoder(self.weights)
         spec = getattr(encoder, "spec", EncoderSpec())
@@ -187,7 +178,7 @@ class MocoFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         # without noise nothing is drawn, not even from the global generator that random_state=None stands for
         seed = int(check_random_state(self.random_state).randint(2**31 - 1)) if self.noise_std > 0 else 0
         self.encoder_, self._spec, self._size, self._seed = encoder, spec, size, seed
-        self._digest = _weights_digest(encoder)
+        self._digest = weights_digest(encoder)
         self.n_features_out_ = self._n_features_out = out.shape[1]
         return self
 
@@ -209,6 +200,8 @@ class MocoFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             If X is malformed, or a file cannot be read (naming it).
         """
         check_is_fitted(self)
+        if is_stream(X):
+            return self._transform_stream(X)
         source = image_source(X)
         content = digest(source) if self.memory is not None else None
         if content is None:
@@ -249,21 +242,78 @@ class MocoFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         with RowFile(path, shape, "float32", f"{digest(source)} {self._identity}") as rows:
             return self._fill(source, rows)
 
+    def stream(self, X: Any, *, start: int = 0) -> Iterator[list[ImageFeatures]]:
+        """Featurise images as they come, in bounded memory; one that cannot be read stops nothing.
+
+        Features are those of `transform`, bit for bit, however the images fall into batches. So what `stream` gives
+        after a run was cut, from ``start`` on, is what it would have given without the cut.
+
+        Parameters
+        ----------
+        X : images
+            See the notes of the class. An iterator may go on without end and pause as long as it likes: it is read in
+            a thread of its own, up to ``batch_size`` images ahead, and an image waits for others for a tenth of a
+            second at most.
+        start : int, default=0
+            Images to pass over.
+
+        Yields
+        ------
+        list of ImageFeatures
+            Up to ``batch_size``, in the order of the images.
+
+        Raises
+        ------
+        ValueError
+            If X is malformed.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skcnf import MocoFeaturizer
+        >>> frames = (np.full((32, 32, 3), grey, dtype=np.uint8) for grey in range(3))
+        >>> featurizer = MocoFeaturizer().fit(frames)  # only looks at the weights
+        >>> for batch in featurizer.stream(frames):
+        ...     for image in batch:
+        ...         print(image.name, image.features.shape)
+        0 (128,)
+        1 (128,)
+        2 (128,)
+        """
+        check_is_fitted(self)
+        encoder, device = self._encoder_on_device()
+        n_threads = count_threads(self.n_jobs)
+        for batch in decoded_batches(X, self._resize, self.batch_size, n_threads=n_threads, start=start):
+            images = [decoded.image for decoded in batch if decoded.image is not None]
+            rows = iter(self._encode(encoder, torch.stack(images).to(device)) if images else ())
+            yield [
+                ImageFeatures(decoded.index, decoded.name, None if decoded.image is None else next(rows), decoded.error)
+                for decoded in batch
+            ]
+
+    def _transform_stream(self, images: Iterator[Any]) -> np.ndarray:
+        encoder, device = self._encoder_on_device()
+        batches = decoded_batches(images, self._resize, self.batch_size, n_threads=count_threads(self.n_jobs))
+        parts = [self._encode(encoder, stack_images(batch).to(device)) for batch in batches]
+        if not parts:
+            raise ValueError("X holds no image; at least 1 is needed.")
+        return np.concatenate(parts)
+
     @property
     def _identity(self) -> str:
         """Names everything but the images that features depend on."""
+        device = resolve_device(self.device)
         parts = (self._digest, self._size, self.low_res_size, self.normalize, self.noise_std, self._seed)
-        return " ".join(map(str, (*parts, self.batch_size, resolve_device(self.device).type)))
+        return " ".join(map(str, (*parts, tile_length(self._size, device, self.batch_size), device.type)))
 
-    def _featurize(self, source: Sequence[Any]) -> np.ndarray:
+    def _featurize(self, source: ImageSource) -> np.ndarray:
         return self._fill(source, RowArray((len(source), self.n_features_out_), "float32"))
 
-    def _fill(self, source: Sequence[Any], rows: RowArray | RowFile) -> np.ndarray:
-        device = resolve_device(self.device)
-        encoder = self.encoder_.to(device, memory_format=torch.channels_last)
-        n_workers = count_workers(self.n_jobs)
+    def _fill(self, source: ImageSource, rows: RowArray | RowFile) -> np.ndarray:
+        encoder, device = self._encoder_on_device()
+        n_threads = count_threads(self.n_jobs)
         batches = iter_batches(
-            source, self.batch_size, self._resize, device=device, n_workers=n_workers, start=rows.n_done
+            source, self.batch_size, self._resize, device=device, n_threads=n_threads, start=rows.n_done
         )
         with progress(len(source), rows.n_done, self.verbose) as bar:
             for images in batches:
@@ -271,16 +321,22 @@ class MocoFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                 bar.update(len(images))
         return rows.finish()
 
+    def _encoder_on_device(self) -> tuple[nn.Module, torch.device]:
+        device = resolve_device(self.device)
+        encoder: nn.Module = self.encoder_.to(device)
+        return encoder.to(memory_format=torch.channels_last), device
+
     @torch.inference_mode()
     def _encode(self, encoder: nn.Module, batch: Tensor) -> np.ndarray:
-        x = standardize_images(batch.float().div_(255), self._spec.mean, self._spec.std)
-        features = encoder(x.contiguous(memory_format=torch.channels_last)).float()
+        """Features (n, d), float32, of uint8 images (n, 3, s, s)."""
+        n_tile = tile_length(self._size, batch.device, self.batch_size)
+        features = encode_in_tiles(encoder, self._spec, batch, n_tile)
         if self.normalize:
             features = F.normalize(features, dim=1)
-        features = features.cpu().numpy()
+        rows = features.cpu().numpy()
         if self.noise_std > 0:
-            features += self.noise_std * np.stack([self._noise(image) for image in batch.cpu().numpy()])
-        return features
+            rows += self.noise_std * np.stack([self._noise(image) for image in batch.cpu().numpy()])
+        return rows
 
     def _resize(self, images: Tensor) -> Tensor:
         if self.low_res_size is not None:

@@ -78,8 +78,8 @@ def test_every_kind_of_input_gives_the_same_features(encoder, images, folder, tm
     }
     for name, kind in kinds.items():
         np.testing.assert_allclose(featurizer.transform(kind), expected, atol=1e-6, err_msg=name)
-        workers = MocoFeaturizer(encoder, n_jobs=2, batch_size=2).fit(images)
-        np.testing.assert_allclose(workers.transform(kind), expected, atol=1e-6, err_msg=f"{name}, two processes")
+        threads = MocoFeaturizer(encoder, n_jobs=2, batch_size=2).fit(images)
+        np.testing.assert_allclose(threads.transform(kind), expected, atol=1e-6, err_msg=f"{name}, two threads")
     order = np.argsort([str(path) for path in paths])
     np.testing.assert_allclose(featurizer.transform(folder), expected[order], atol=1e-6)
     np.testing.assert_allclose(featurizer.transform(str(folder)), expected[order], atol=1e-6)
@@ -94,6 +94,45 @@ def test_features_are_the_heads_output_of_standardised_images(encoder, images):
     normalised = MocoFeaturizer(encoder).fit_transform(images)
     assert normalised.dtype == np.float32
     np.testing.assert_allclose(normalised, raw / np.linalg.norm(raw, axis=1, keepdims=True), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_features_do_not_hang_on_the_images_beside(images, n_threads):
+    X = np.random.default_rng(1).integers(0, 256, (70, 32, 32, 3), dtype=np.uint8)
+    before = torch.get_num_threads()
+    torch.set_num_threads(n_threads)
+    try:
+        featurizer = MocoFeaturizer(device="cpu").fit(X)
+        expected = featurizer.transform(X)
+        np.testing.assert_array_equal(featurizer.transform(X[37:38]), expected[37:38])
+        np.testing.assert_array_equal(featurizer.transform(X[::-1][:41]), expected[::-1][:41])
+        featurizer.set_params(batch_size=7, n_jobs=2)
+        np.testing.assert_array_equal(featurizer.transform(list(X)), expected)
+        np.testing.assert_array_equal(featurizer.transform(iter(X)), expected)
+        streamed = [image for batch in featurizer.stream(iter(X), start=3) for image in batch]
+    finally:
+        torch.set_num_threads(before)
+    assert [image.index for image in streamed] == list(range(3, 70))
+    np.testing.assert_array_equal(np.stack([image.features for image in streamed]), expected[3:])
+
+
+def test_a_stream_goes_on_past_what_cannot_be_read(encoder, folder, images):
+    paths = [folder / "0.png", folder / "nowhere.png", images[1], folder / "2.png"]
+    featurizer = MocoFeaturizer(encoder, batch_size=3).fit(iter(paths))
+    streamed = [image for batch in featurizer.stream(paths) for image in batch]
+    assert [image.name for image in streamed] == [str(paths[0]), str(paths[1]), "2", str(paths[3])]
+    assert [image.features is None for image in streamed] == [False, True, False, False]
+    assert [image.error is None for image in streamed] == [True, False, True, True]
+    assert "nowhere.png' does not exist" in streamed[1].error
+    expected = featurizer.transform(images[:3])
+    np.testing.assert_array_equal(np.stack([streamed[k].features for k in (0, 2, 3)]), expected)
+    assert [image.error for batch in featurizer.stream([paths[1]]) for image in batch] == [streamed[1].error]
+    with pytest.raises(ValueError, match="does not exist"):
+        featurizer.transform(iter(paths))
+    with pytest.raises(ValueError, match="X holds no image"):
+        featurizer.transform(iter([]))
+    with pytest.raises(ValueError, match="X is a generator, whose length is unknown; here it must be a list"):
+        featurizer.transform_to_file((path for path in paths), "never.npy")
 
 
 def test_noise_is_a_function_of_image_and_seed(encoder, images):
@@ -212,7 +251,7 @@ def test_bad_files_and_sources_are_named(encoder, images, tmp_path):
         featurizer.transform([tmp_path / "cut.jpg"])
     with pytest.raises(ValueError, match="does not exist"):
         featurizer.transform([Path("nowhere.png")])
-    with pytest.raises(ValueError, match="is neither a folder nor a zip file"):
+    with pytest.raises(ValueError, match="does not exist; give a folder"):
         featurizer.transform(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="holds no image file"):
@@ -243,7 +282,7 @@ def test_bad_weights_and_devices_leave_it_unfitted(images):
         assert not hasattr(featurizer, "encoder_")
 
 
-def test_an_image_that_cannot_be_read_is_named_by_worker_processes_too(encoder, folder, tmp_path):
+def test_an_image_that_cannot_be_read_is_named_by_threads_too(encoder, folder, tmp_path):
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"\x89PNG but not really")
     featurizer = MocoFeaturizer(encoder, n_jobs=2).fit(folder)
@@ -264,7 +303,7 @@ def test_an_image_that_cannot_be_read_is_named_by_worker_processes_too(encoder, 
 
 
 class _Counting(nn.Module):
-    """Counts the images it is shown, over all its copies."""
+    """Counts the images it is shown, over all its copies; blank ones only fill a batch up."""
 
     seen = 0
 
@@ -273,7 +312,7 @@ class _Counting(nn.Module):
         self.register_buffer("scale", torch.tensor(scale))
 
     def forward(self, x):
-        type(self).seen += len(x)
+        type(self).seen += int((x.flatten(2).std(2) > 0).any(1).sum())
         return x.mean((2, 3)) * self.scale + x.amax((2, 3))
 
 
@@ -331,9 +370,8 @@ def test_a_grid_search_encodes_every_array_once(counting, tmp_path):
         grid = {"mse__contamination": [0.1, 0.2, 0.3]}
         search = GridSearchCV(pipeline, grid, cv=InlierKFold(2, random_state=0), scoring="roc_auc")
         search.fit(X, y, X_aux=(A,))
-    # X_aux once (40); per fold its training inliers and its test rows (8 + 12); the refit's X (24); and the one blank
-    # image of every fit that tells the width: 2 folds x 3 candidates + the refit
-    assert _Counting.seen == 40 + 2 * (8 + 12) + 24 + 7
+    # X_aux once (40); per fold its training inliers and its test rows (8 + 12); the refit's X (24)
+    assert _Counting.seen == 40 + 2 * (8 + 12) + 24
 
 
 def test_features_stream_to_a_file_and_a_killed_run_goes_on(encoder, folder, images, tmp_path):

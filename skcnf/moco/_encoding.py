@@ -1,0 +1,74 @@
+"""Images through an encoder, so that an image's features are its own alone."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import os
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from skcnf.images import standardize_images
+from skcnf.moco._encoders import EncoderSpec
+from skcnf.moco._weights import resolve_weights
+
+__all__ = ["ImageFeatures", "encode_in_tiles", "resolve_encoder", "tile_length", "weights_digest"]
+
+_TILE_PIXELS = 2**15  # on a CPU: 32 images of 32 x 32
+
+
+@dataclass(frozen=True)
+class ImageFeatures:
+    """What `MocoFeaturizer.stream` tells of one image.
+
+    Attributes
+    ----------
+    index : int
+        Its place in the source, from 0.
+    name : str
+        Its path, ``ZIP!MEMBER`` (``ZIP!SHEET#K`` for image K of a sheet, from 0), or its index.
+    features : ndarray of shape (n_features,), dtype float32, or None
+    error : str or None
+        Why the image cannot be used, where ``features`` is None.
+    """
+
+    index: int
+    name: str
+    features: np.ndarray | None
+    error: str | None
+
+
+def resolve_encoder(weights: str | os.PathLike[str] | nn.Module) -> nn.Module:
+    """The encoder that ``weights`` names or is (then a copy), in evaluation mode, float32, on the CPU."""
+    return copy.deepcopy(weights).cpu().float().eval() if isinstance(weights, nn.Module) else resolve_weights(weights)
+
+
+def weights_digest(encoder: nn.Module) -> str:
+    hasher = hashlib.blake2b(repr(getattr(encoder, "spec", encoder)).encode(), digest_size=16)
+    for name, tensor in encoder.state_dict().items():
+        hasher.update(name.encode())
+        hasher.update(np.ascontiguousarray(tensor.numpy()).data)
+    return hasher.hexdigest()
+
+
+def tile_length(size: int, device: torch.device, batch_size: int) -> int:
+    """How many images of side ``size`` go through an encoder together, see `encode_in_tiles`."""
+    return batch_size if device.type != "cpu" else max(1, _TILE_PIXELS // size**2)
+
+
+def encode_in_tiles(encoder: nn.Module, spec: EncoderSpec, images: Tensor, n_tile: int) -> Tensor:
+    """Outputs (n, d), float32, of ``encoder`` for uint8 images (n, 3, s, s).
+
+    Kernels are chosen by the shape of their input and round differently. In tiles of one length, the last one filled
+    up, an image's features depend neither on the images beside it nor on how many these are.
+    """
+    filled = F.pad(images, (0, 0, 0, 0, 0, 0, 0, -len(images) % n_tile))
+    outputs = []
+    for tile in filled.split(n_tile):
+        x = standardize_images(tile.float().div_(255), spec.mean, spec.std)
+        outputs.append(encoder(x.contiguous(memory_format=torch.channels_last)).float())
+    return torch.cat(outputs)[: len(images)]
