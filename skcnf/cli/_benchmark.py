@@ -6,7 +6,6 @@ import argparse
 import os
 import platform
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,11 +16,13 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from skcnf.paper import Layout, ReportTable
+    from skcnf.evaluation import ReportTable
+    from skcnf.paper import Layout
 
 __all__ = ["add_benchmark", "environment"]
 
-_QUICK_CLASSES = ("car",)  # the first of the classes that chose no default
+_QUICK_CLASSES = ("car",)  # the first of the five classes that did not choose the defaults
+_MAIN = "table"  # the stem of the main table's files
 # Known without loading what runs them.
 _TABLES = [*range(1, 6), *range(7, 16)]
 _ABLATIONS = ["noise", "clamp", "aux-weight", "aux-size", "epochs", "warmup", "flow-ratio", "normalisation", "ensemble"]
@@ -71,58 +72,28 @@ def _benchmark(args: argparse.Namespace) -> int:
     resolve_device(args.device)
     args.output.mkdir(parents=True, exist_ok=True)
     with output_lock(args.output / "benchmark"):
-        return _benchmark_alone(args)
+        for stem, layout in _layouts(args).items():
+            _run(args, stem, layout)
+    return 0
 
 
-def _benchmark_alone(args: argparse.Namespace) -> int:
-    if args.table is None and args.ablation is None:
-        return _main_table(args)
-    from skcnf.paper import ABLATIONS, TABLES
+def _layouts(args: argparse.Namespace) -> dict[str, Layout]:
+    """The tables that are asked for, by the stem of their files."""
+    from skcnf.paper import ABLATIONS, MAIN_DETECTORS, TABLES, main_layout, make_detectors
 
     numbers = list(TABLES) if args.table == "all" else [] if args.table is None else [args.table]
-    for number in numbers:
-        _paper_table(args, f"table{number}", TABLES[number])
+    layouts = {f"table{number}": TABLES[number] for number in numbers}
     if args.ablation is not None:
-        _paper_table(args, f"ablation-{args.ablation}", ABLATIONS[args.ablation])
-    return 0
+        layouts[f"ablation-{args.ablation}"] = ABLATIONS[args.ablation]
+    if layouts:
+        return layouts
+    classes = _classes(args)
+    detectors = make_detectors(args.detectors or MAIN_DETECTORS)
+    return {_MAIN: main_layout(detectors) if classes is None else main_layout(detectors, classes)}
 
 
-def _main_table(args: argparse.Namespace) -> int:
-    from skcnf.datasets import load_cifar10_features
-    from skcnf.display import BenchmarkDisplay
-    from skcnf.evaluation import format_table, one_vs_rest
-    from skcnf.paper import MAIN_DETECTORS, TUNING_CLASSES, make_detectors
-
-    start = time.perf_counter()
-    data = load_cifar10_features()
-    classes = _classes(args) or list(data.class_names)
-    with tempfile.TemporaryDirectory() as cache:
-        results = one_vs_rest(
-            make_detectors(args.detectors or MAIN_DETECTORS, args.device, cache),
-            data,
-            seeds=range(args.seeds),
-            classes=classes,
-            n_jobs=args.n_jobs,
-            engine=args.engine,
-            output=args.output / "results.csv",
-            verbose=True,
-        )
-    others = [name for name in data.class_names if name not in TUNING_CLASSES]
-    groups = {"mean of other 5": others} if set(data.class_names) <= set(classes) else {}
-    title = f"AUROC in %, {data.name} one-vs-rest, features under the bundled encoder, seeds: {args.seeds}"
-    legend = "best of a column: *; epochs: mean over classes and seeds of the epoch whose weights were kept"
-    table = format_table(results, groups=groups)
-    text = "\n".join([title, "", table, "", legend, *_footer(results, args, start)])
-    (args.output / "table.txt").write_text(text + "\n")
-    BenchmarkDisplay.from_results(results).figure_.savefig(args.output / "auroc.png", dpi=150)
-    if sys.stdout.isatty():
-        text = text.replace(table, format_table(results, groups=groups, bold=True)).replace(": *;", ": bold;")
-    print(text)
-    print(f"written: {', '.join(str(args.output / name) for name in ('results.csv', 'table.txt', 'auroc.png'))}")
-    return 0
-
-
-def _paper_table(args: argparse.Namespace, stem: str, layout: Layout) -> None:
+def _run(args: argparse.Namespace, stem: str, layout: Layout) -> None:
+    """Run a table's studies; write and print the table."""
     from skcnf.paper import BenchmarkData, run_layout
 
     start = time.perf_counter()
@@ -139,27 +110,38 @@ def _paper_table(args: argparse.Namespace, stem: str, layout: Layout) -> None:
         verbose=True,
     )
     footer = [*_comparison(results), *_footer(results, args, start)]
-    for suffix, text in (
-        (".txt", "\n".join([table.to_text(), *footer, ""])),
-        (".csv", table.to_csv()),
-        (".rst", table.to_rst()),
-        (".tex", table.to_latex()),
-    ):
-        (args.output / f"{stem}{suffix}").write_text(text)
-    figure = _figure(layout, table, results)
-    if figure is not None:
-        figure.savefig(args.output / f"{stem}.png", dpi=150)
+    written = _write(args.output, stem, layout, table, results, footer)
     print("\n".join([table.to_text(bold=sys.stdout.isatty()), *footer]))
-    print(f"written: {args.output / stem}.txt, .csv, .rst, .tex{'' if figure is None else ', .png'}\n")
+    print(f"written: {', '.join(map(str, written))}\n")
 
 
-def _figure(layout: Layout, table: ReportTable, results: pd.DataFrame) -> Figure | None:
-    """Of tables of classes: a heat map of the confusion matrix, or dots for each detector."""
+def _write(
+    folder: Path, stem: str, layout: Layout, table: ReportTable, results: pd.DataFrame, footer: list[str]
+) -> list[Path]:
+    """Write the table in four formats, and its figure; the paths, with that of the results."""
+    texts = {
+        ".txt": "\n".join([table.to_text(), *footer, ""]),
+        ".csv": table.to_csv(),
+        ".rst": table.to_rst(),
+        ".tex": table.to_latex(),
+    }
+    written = [folder / "results.csv", *(folder / f"{stem}{suffix}" for suffix in texts)]
+    for path, text in zip(written[1:], texts.values(), strict=True):
+        path.write_text(text, encoding="utf-8")
+    figure = _figure(stem, layout, table, results)
+    if figure is not None:
+        written.append(folder / ("auroc.png" if stem == _MAIN else f"{stem}.png"))
+        figure.savefig(written[-1], dpi=150)
+    return written
+
+
+def _figure(stem: str, layout: Layout, table: ReportTable, results: pd.DataFrame) -> Figure | None:
+    """For tables of classes: a heat map of the confusion matrix, or dots for each detector."""
     from skcnf.display import BenchmarkDisplay, ConfusionDisplay
 
     if layout.number == 2 and len(results):
         return ConfusionDisplay.from_frame(table.mean).figure_
-    if layout.number in (1, 4) and len(results):
+    if (stem == _MAIN or layout.number in (1, 4)) and len(results):
         return BenchmarkDisplay.from_results(results).figure_
     return None
 

@@ -200,7 +200,7 @@ def _checked(x: Any, p: Any, q: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray
     return x, p, q
 
 
-def _density(flow: torch.nn.Module, x: np.ndarray) -> np.ndarray:
+def _density(flow: Any, x: np.ndarray) -> np.ndarray:
     with torch.no_grad():
         rows = torch.as_tensor(x).unsqueeze(1).to(next(flow.parameters()))
         return flow.log_prob(rows).exp().cpu().double().numpy()

@@ -72,7 +72,7 @@ class ScoreHistogramDisplay:
         if self.labels is None:
             self._bars(~inliers, edges, ANOMALY, "anomalies")
         else:
-            self._lines(edges)
+            self._lines(edges, self.labels)
         if self.threshold is not None:
             self.ax_.axvline(self.threshold, color="black", linestyle="--", label="threshold")
         self.ax_.set_xlabel("score (higher = more normal)")
@@ -93,12 +93,12 @@ class ScoreHistogramDisplay:
             alpha = 0.6 if self.labels is None else 0.4  # lines of light colours cross the bars
             self.ax_.hist(scores, edges, density=True, alpha=alpha, color=colour, label=name)
 
-    def _lines(self, edges: np.ndarray) -> None:
+    def _lines(self, edges: np.ndarray, labels: np.ndarray) -> None:
         """A histogram of each class of anomalies, as a line: nine staircases would be a tangle."""
         middles = (edges[1:] + edges[:-1]) / 2
         anomalies = self.y == -1
-        for number, name in enumerate(_distinct(self.labels[anomalies])):
-            scores = self.scores[anomalies & (self.labels == name)]
+        for number, name in enumerate(_distinct(labels[anomalies])):
+            scores = self.scores[anomalies & (labels == name)]
             density, _ = np.histogram(np.clip(scores, edges[0], edges[-1]), edges, density=True)
             # nine colours and three styles: 27 pairs before one comes again
             style = _STYLES[(number + number // len(MUTED)) % len(_STYLES)]
@@ -184,7 +184,7 @@ class ScorePanelsDisplay:
 
 def _draw_legend(ax: Any, panels: Iterable[ScoreHistogramDisplay], beside: bool) -> None:
     """Explain on ``ax``, or at its right, what the panels show."""
-    entries = {}
+    entries: dict[str, Any] = {}
     for panel in panels:
         handles, names = panel.ax_.get_legend_handles_labels()
         entries.update(zip(names, handles, strict=True))

@@ -1,34 +1,38 @@
-"""Protocols: which rows a detector is fitted on and which it is judged by."""
+"""Protocols: which rows a detector is fitted on, and which rows its scores are measured on."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator
 
 from skcnf.datasets import LabelledFeatures
-from skcnf.evaluation._engine import Problem, run_protocol
-from skcnf.evaluation._results import ResultLog
+from skcnf.evaluation._engine import run_protocol
+from skcnf.evaluation._tasks import Problem, Seeds
 
 __all__ = ["class_vs_class", "dataset_vs_dataset", "one_vs_rest"]
 
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 _SHARED = """\
 seeds : sequence of int, default=(0,)
-        One run each.
+        Every fit is made once with each seed. A mapping from detector name to such a sequence gives each detector its
+        own seeds.
     n_jobs : int, optional
-        Of joblib; every (detector, inlier class, seed) is one task, so that any joblib backend serves.
+        The number of joblib workers; every (detector, inlier class, seed) is one task, and any joblib backend serves.
     engine : {"auto", "single", "batched"}, default="auto"
         "batched" trains the flows of one detector, all classes and seeds, as one model (`skcnf.fit_many`), and reports
-        seconds per flow; "auto" is that where a flow detector's device is CUDA, else one fit after the other.
+        seconds per flow; "auto" does so for flow detectors whose device is CUDA, and else makes one fit after another.
     output : path, optional
         A CSV file that rows are appended to as they come. Rows it already holds for the same data, detector parameters,
         inlier class, anomalies and seed are not computed again, unless they record an error.
     verbose : bool, default=False
-        A progress bar where standard error is a terminal.
+        Whether to show a progress bar; it appears where standard error is a terminal.
 
     Returns
     -------
@@ -39,8 +43,9 @@ seeds : sequence of int, default=(0,)
         failed they are NaN, and ``error`` says why."""
 
 
-def _documented(function):
-    function.__doc__ = function.__doc__.replace("{shared}", _SHARED)
+def _documented(function: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Fill the shared part of a protocol's docstring in."""
+    function.__doc__ = (function.__doc__ or "").replace("{shared}", _SHARED)
     return function
 
 
@@ -49,7 +54,7 @@ def one_vs_rest(
     detectors: Mapping[str, BaseEstimator],
     data: LabelledFeatures,
     *,
-    seeds: Sequence[int] = (0,),
+    seeds: Seeds = (0,),
     classes: Iterable[str] | None = None,
     pairs: bool = False,
     n_jobs: int | None = None,
@@ -57,7 +62,7 @@ def one_vs_rest(
     output: str | os.PathLike[str] | None = None,
     verbose: bool = False,
 ) -> pd.DataFrame:
-    """Each class in turn is normal: fit on its training rows, judge by all test rows.
+    """Take each class in turn as normal: fit on its training rows, and measure on all test rows.
 
     No test row, no anomaly and no label reaches a fit. Auxiliary rows go to every detector whose ``fit`` takes them.
 
@@ -69,10 +74,10 @@ def one_vs_rest(
     data : LabelledFeatures
         Training, test and auxiliary rows.
     classes : iterable of str, optional
-        Names of ``data.class_names`` that are normal in turn; all by default.
+        The names of ``data.class_names`` to take as normal in turn; all by default.
     pairs : bool, default=False
-        Also judge by every other class alone (Table 2 of the paper): further rows, from the same fits, whose
-        ``anomalies`` name the class. Rows against all others have ``anomalies="rest"``.
+        Whether to measure against every other class alone as well (Table 2 of the paper). These are further rows from
+        the same fits; their ``anomalies`` name the class. Rows against all others have ``anomalies="rest"``.
     {shared}
 
     Raises
@@ -80,25 +85,8 @@ def one_vs_rest(
     ValueError
         If a class is unknown, or ``output`` is a file of other columns.
     """
-    names = data.class_names
-
-    def judged(inlier: str) -> dict[str, np.ndarray]:
-        y = np.where(data.y_test == names.index(inlier), 1, -1).astype(np.int8)
-        return {"rest": y} | (_by_class(data, inlier) if pairs else {})
-
-    problems = [_class_problem(data, name, judged(name)) for name in _chosen(data, classes)]
-    header = {"dataset": data.name, "protocol": "one-vs-rest", "features": data.features}
-    return run_protocol(
-        header,
-        data.fingerprint(),
-        problems,
-        detectors,
-        seeds=seeds,
-        n_jobs=n_jobs,
-        engine=engine,
-        log=ResultLog(output),
-        verbose=verbose,
-    )
+    y = {name: _rest(data, name) | (_others(data, name) if pairs else {}) for name in _chosen(data, classes)}
+    return _run_classes("one-vs-rest", detectors, data, y, output, **_options(seeds, n_jobs, engine, verbose))
 
 
 @_documented
@@ -106,14 +94,14 @@ def class_vs_class(
     detectors: Mapping[str, BaseEstimator],
     data: LabelledFeatures,
     *,
-    seeds: Sequence[int] = (0,),
+    seeds: Seeds = (0,),
     classes: Iterable[str] | None = None,
     n_jobs: int | None = None,
     engine: str = "auto",
     output: str | os.PathLike[str] | None = None,
     verbose: bool = False,
 ) -> pd.DataFrame:
-    """Each class in turn is normal, and each other class alone is the anomaly (CelebA by attribute in the paper).
+    """Take each class in turn as normal, and each other class alone as the anomaly (the paper's CelebA by attribute).
 
     Parameters
     ----------
@@ -122,7 +110,7 @@ def class_vs_class(
     data : LabelledFeatures
         Training, test and auxiliary rows.
     classes : iterable of str, optional
-        Names of ``data.class_names`` that are normal in turn; all by default.
+        The names of ``data.class_names`` to take as normal in turn; all by default.
     {shared}
 
     Raises
@@ -130,19 +118,8 @@ def class_vs_class(
     ValueError
         If a class is unknown, or ``output`` is a file of other columns.
     """
-    problems = [_class_problem(data, name, _by_class(data, name)) for name in _chosen(data, classes)]
-    header = {"dataset": data.name, "protocol": "class-vs-class", "features": data.features}
-    return run_protocol(
-        header,
-        data.fingerprint(),
-        problems,
-        detectors,
-        seeds=seeds,
-        n_jobs=n_jobs,
-        engine=engine,
-        log=ResultLog(output),
-        verbose=verbose,
-    )
+    y = {name: _others(data, name) for name in _chosen(data, classes)}
+    return _run_classes("class-vs-class", detectors, data, y, output, **_options(seeds, n_jobs, engine, verbose))
 
 
 @_documented
@@ -151,20 +128,20 @@ def dataset_vs_dataset(
     data: LabelledFeatures,
     anomalies: Mapping[str, np.ndarray],
     *,
-    seeds: Sequence[int] = (0,),
+    seeds: Seeds = (0,),
     n_jobs: int | None = None,
     engine: str = "auto",
     output: str | os.PathLike[str] | None = None,
     verbose: bool = False,
 ) -> pd.DataFrame:
-    """A whole data set is normal, its labels unused; other data sets are the anomalies.
+    """Take a whole data set as normal, without its labels, and other data sets as the anomalies.
 
     Parameters
     ----------
     detectors : mapping of str to estimator
         As in `one_vs_rest`.
     data : LabelledFeatures
-        Fitted on all its training rows; its test rows are the inliers to judge by.
+        Detectors are fitted on all its training rows; its test rows are the inliers of the metrics.
     anomalies : mapping of str to ndarray of shape (n, d)
         Rows of other data sets under the same features, by name.
     {shared}
@@ -174,17 +151,11 @@ def dataset_vs_dataset(
     ValueError
         If anomalies have another width than the data, or ``output`` is a file of other columns.
     """
-    width = data.X_test.shape[1]
-    for name, rows in anomalies.items():
-        if np.ndim(rows) != 2 or np.shape(rows)[1] != width or len(rows) == 0:
-            raise ValueError(f"anomalies[{name!r}] must be of shape (n, {width}) as the data; got {np.shape(rows)}.")
+    _check_width(data, anomalies)
     parts = [data.X_test, *anomalies.values()]
     owner = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
-    judged = {
-        name: np.select([owner == 0, owner == i], [1, -1], 0).astype(np.int8)
-        for i, name in enumerate(anomalies, start=1)
-    }
-    problem = Problem(data.name, data.X_train, None, data.X_aux, np.concatenate(parts), judged)
+    labels = {name: _labels(owner == 0, owner == number) for number, name in enumerate(anomalies, start=1)}
+    problem = Problem(data.name, data.X_train, None, data.X_aux, np.concatenate(parts), labels)
     digest = hashlib.sha256(data.fingerprint().encode())
     digest.update(np.ascontiguousarray(problem.X_test).data)
     return run_protocol(
@@ -192,33 +163,65 @@ def dataset_vs_dataset(
         digest.hexdigest(),
         [problem] if anomalies else [],
         detectors,
-        seeds=seeds,
-        n_jobs=n_jobs,
-        engine=engine,
-        log=ResultLog(output),
-        verbose=verbose,
+        output=output,
+        **_options(seeds, n_jobs, engine, verbose),
     )
 
 
+def _options(seeds: Seeds, n_jobs: int | None, engine: str, verbose: bool) -> dict[str, Any]:
+    return {"seeds": seeds, "n_jobs": n_jobs, "engine": engine, "verbose": verbose}
+
+
+def _run_classes(
+    protocol: str,
+    detectors: Mapping[str, BaseEstimator],
+    data: LabelledFeatures,
+    labels: Mapping[str, Mapping[str, np.ndarray]],
+    output: str | os.PathLike[str] | None,
+    **options: Any,
+) -> pd.DataFrame:
+    """Run a protocol whose problems are classes of one data set; ``labels`` holds those of each inlier class."""
+    problems = [_class_problem(data, name, by_anomalies) for name, by_anomalies in labels.items()]
+    header = {"dataset": data.name, "protocol": protocol, "features": data.features}
+    return run_protocol(header, data.fingerprint(), problems, detectors, output=output, **options)
+
+
+def _check_width(data: LabelledFeatures, anomalies: Mapping[str, np.ndarray]) -> None:
+    width = data.X_test.shape[1]
+    for name, rows in anomalies.items():
+        if np.ndim(rows) != 2 or np.shape(rows)[1] != width or len(rows) == 0:
+            raise ValueError(f"anomalies[{name!r}] must be of shape (n, {width}) as the data; got {np.shape(rows)}.")
+
+
 def _chosen(data: LabelledFeatures, classes: Iterable[str] | None) -> list[str]:
-    chosen = list(data.class_names) if classes is None else list(classes)
+    chosen = list(data.class_names) if classes is None else list(dict.fromkeys(classes))
     unknown = [name for name in chosen if name not in data.class_names]
     if unknown:
         raise ValueError(f"classes: {unknown} not in {data.name}; choose from {list(data.class_names)}.")
     return chosen
 
 
-def _class_problem(data: LabelledFeatures, inlier: str, judged: Mapping[str, np.ndarray]) -> Problem:
+def _class_problem(data: LabelledFeatures, inlier: str, labels: Mapping[str, np.ndarray]) -> Problem:
     rows = np.flatnonzero(data.y_train == data.class_names.index(inlier))
-    return Problem(inlier, data.X_train, rows, data.X_aux, data.X_test, judged)
+    return Problem(inlier, data.X_train, rows, data.X_aux, data.X_test, labels)
 
 
-def _by_class(data: LabelledFeatures, inlier: str) -> dict[str, np.ndarray]:
-    """For every other class: +1 on the inlier class, -1 on it, 0 elsewhere."""
-    y = data.y_test
-    index = data.class_names.index(inlier)
+def _rest(data: LabelledFeatures, inlier: str) -> dict[str, np.ndarray]:
+    """Labels against all other classes at once."""
+    is_inlier = data.y_test == data.class_names.index(inlier)
+    return {"rest": _labels(is_inlier, ~is_inlier)}
+
+
+def _others(data: LabelledFeatures, inlier: str) -> dict[str, np.ndarray]:
+    """Labels against each other class alone."""
+    is_inlier = data.y_test == data.class_names.index(inlier)
     return {
-        name: np.select([y == index, y == other], [1, -1], 0).astype(np.int8)
-        for other, name in enumerate(data.class_names)
-        if other != index
+        name: _labels(is_inlier, data.y_test == number)
+        for number, name in enumerate(data.class_names)
+        if name != inlier
     }
+
+
+def _labels(is_inlier: np.ndarray, is_anomaly: np.ndarray) -> np.ndarray:
+    """+1 for inliers, -1 for anomalies, 0 for rows that are left out."""
+    return np.select([is_inlier, is_anomaly], [1, -1], 0).astype(np.int8)

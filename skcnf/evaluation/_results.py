@@ -16,12 +16,13 @@ import pandas as pd
 
 from skcnf._core.files import naming, write_atomically
 from skcnf._core.locks import output_lock
+from skcnf.evaluation._metrics import METRICS
 
 __all__ = ["COLUMNS", "KEY", "ResultLog"]
 
 KEY = ("dataset", "protocol", "features", "detector", "config", "inlier_class", "anomalies", "seed", "engine")
-_NUMBERS = ("auroc", "aupr", "fpr95", "fit_seconds", "score_seconds", "n_epochs")
-_RATES = ("auroc", "aupr", "fpr95")
+_NUMBERS = (*METRICS, "fit_seconds", "score_seconds", "n_epochs")
+_RATES = tuple(METRICS)
 COLUMNS = (*KEY, *_NUMBERS, "error")
 _CHECKSUM = "checksum"
 _FILE_COLUMNS = (*COLUMNS, _CHECKSUM)
@@ -107,9 +108,12 @@ def _csv(rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _line(row: Mapping[str, Any]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow([row[name] for name in COLUMNS])
-    return text.getvalue()
+    return ",".join(_field(str(row[name])) for name in COLUMNS)
+
+
+def _field(text: str) -> str:
+    """A field as RFC 4180 asks; the csv module leaves a lone carriage return unquoted, which ends the row there."""
+    return '"' + text.replace('"', '""') + '"' if any(mark in text for mark in ',"\r\n') else text
 
 
 def _checksum(line: str) -> str:

@@ -17,7 +17,7 @@ class InlierKFold(BaseCrossValidator):
     """K folds for anomaly detection: train folds hold inliers only, each test fold its share of inliers and anomalies.
 
     ``GridSearchCV`` refits its best estimator on every row, which no splitter can prevent; this package's detectors
-    leave rows of -1 out by themselves. Scores of training folds are NaN for want of anomalies: in
+    leave rows of -1 out by themselves. Scores of training folds are NaN because they hold no anomalies: in
     ``HalvingGridSearchCV`` set ``return_train_score=False``.
 
     Parameters
@@ -25,11 +25,11 @@ class InlierKFold(BaseCrossValidator):
     n_splits : int, default=5
         At least 2.
     n_repeats : int, default=1
-        Times that the rows are dealt out anew; more than once needs ``shuffle``.
+        How often the rows are dealt out anew; more than once needs ``shuffle``.
     shuffle : bool, default=True
         Whether to shuffle rows before they are dealt to folds.
     random_state : int, RandomState instance or None, default=None
-        Of the shuffling.
+        Draws the shuffles.
 
     Examples
     --------
@@ -57,7 +57,7 @@ class InlierKFold(BaseCrossValidator):
         self.random_state = random_state
 
     def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
-        """``n_splits * n_repeats``."""
+        """Return ``n_splits * n_repeats``."""
         return self.n_splits * self.n_repeats
 
     def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -82,8 +82,8 @@ class InlierKFold(BaseCrossValidator):
         random_state = check_random_state(self.random_state)
         for _ in range(self.n_repeats):
             if groups is None:
-                test_folds = zip(self._deal(inliers, random_state), self._deal(anomalies, random_state), strict=True)
-                test_folds = [np.concatenate(parts) for parts in test_folds]
+                dealt = zip(self._deal(inliers, random_state), self._deal(anomalies, random_state), strict=True)
+                test_folds = [np.concatenate(parts) for parts in dealt]
             else:
                 test_folds = self._deal_groups(groups, np.asarray(y), random_state)
             for test in test_folds:

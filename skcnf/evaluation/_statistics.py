@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from skcnf.evaluation._tables import align
+from skcnf.evaluation._report import align
 
 __all__ = ["compare_detectors", "format_comparison", "holm"]
 

@@ -1,9 +1,10 @@
 """The tables of the paper: what each needs, the detectors by name, the runner, and the figures that it quotes."""
 
-from skcnf.paper._layouts import ABLATIONS, TABLES, TUNING_CLASSES, Layout, Study, lay_out
+from skcnf.paper._catalogue import ABLATIONS, TABLES, TUNING_CLASSES, main_layout
+from skcnf.paper._data import BenchmarkData
+from skcnf.paper._layouts import Layout, Study, lay_out
 from skcnf.paper._lineup import MAIN_DETECTORS, PAPER_SETTINGS, detector_names, is_deterministic, make_detectors
-from skcnf.paper._report import ReportTable
-from skcnf.paper._runner import BenchmarkData, run_layout
+from skcnf.paper._runner import run_layout
 
 __all__ = [
     "ABLATIONS",
@@ -13,11 +14,11 @@ __all__ = [
     "TUNING_CLASSES",
     "BenchmarkData",
     "Layout",
-    "ReportTable",
     "Study",
     "detector_names",
     "is_deterministic",
     "lay_out",
+    "main_layout",
     "make_detectors",
     "run_layout",
 ]

@@ -1,29 +1,21 @@
-"""The paper's tables: which studies each needs, how their results are laid out, and the figures that it quotes.
-
-Table 6 lists settings. Tables 12 to 15 repeat others with the spread over three runs, which all tables here give.
-"""
+"""How results become a table: the studies of a table, its rows and columns, and the figures that the paper prints."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from skcnf.datasets import CIFAR10_CLASSES
-from skcnf.paper._report import ReportTable
+from skcnf.evaluation import ReportTable, add_means, epochs_kept, mean_and_spread
 
-__all__ = ["ABLATIONS", "TABLES", "Layout", "Study", "lay_out"]
+__all__ = ["Layout", "Study", "lay_out"]
 
 _QUOTED = Path(__file__).with_name("paper.csv")
 _FEATURES = {"moco": "normalised", "moco-raw": "not normalised", "pixels": "pixels"}
-_PYOD_TABLE7 = ("COPOD", "INNE", "LOF", "MCD", "IForest", "Sampling", "ABOD", "KDE", "PCA", "KNN")
-_OTHERS = ("CIFAR-100", "SVHN", "CelebA")
-_SUPERCLASSES = tuple(str(number) for number in range(20))
-# The classes whose training images chose the defaults (docs/defaults.rst); Table 1 gives the others' mean too.
-TUNING_CLASSES = ("plane", "bird", "deer", "frog", "ship")
+_CORNERS = {"{detector}": "detector", "{inlier_class}": "inlier class", "{class_number}": "inlier class"}
 
 
 @dataclass(frozen=True)
@@ -33,17 +25,18 @@ class Study:
     Parameters
     ----------
     dataset : str
-        As `skcnf.datasets.load_image_dataset` names it.
+        The name that `skcnf.datasets.load_image_dataset` takes.
     protocol : {"one-vs-rest", "class-vs-class", "dataset-vs-dataset"}
     detectors : tuple of str
+        The names that `make_detectors` takes.
     features : {"moco", "moco-raw", "pixels"}
-        Of unit norm, as the head gives them, or none.
+        The encoder's output at unit norm, the same as the head gives it, or the pixels themselves.
     pairs : bool
-        Of one-vs-rest.
+        Whether one-vs-rest also reports each other class alone.
     anomalies : tuple of str
-        Data sets, of dataset-vs-dataset.
+        The data sets that dataset-vs-dataset takes as anomalies.
     n_aux : int or None
-        So many auxiliary rows only.
+        Keep only this many auxiliary rows.
     """
 
     dataset: str
@@ -57,10 +50,29 @@ class Study:
 
 @dataclass(frozen=True)
 class Layout:
-    """How results become a table: ``row`` and ``column`` are formats over the results' columns and the study's.
+    """How results become a table.
 
-    ``mean`` is "columns" or "rows" for a last column or row that averages the others, "" for none. Paper rows that no
-    study yields, such as CSI's, are quoted.
+    Parameters
+    ----------
+    caption : str
+    studies : tuple of Study
+    rows, columns : tuple of str
+        Their labels, in order; without ``rows`` those of the results. Rows of the paper that no study yields, such as
+        CSI's, are quoted.
+    row, column : str
+        Formats of the labels over the columns of the results.
+    mean : {"columns", "rows", ""}
+        Whether a last column or row averages the others.
+    best : str
+        What to mark; see `ReportTable`.
+    number : int or None
+        The number of the table in the paper.
+    groups : mapping of str to tuple of str, optional
+        Further columns: means over some columns.
+    epochs : bool
+        Whether a last column tells the number of epochs.
+    notes : tuple of str
+        Lines below the table.
     """
 
     caption: str
@@ -73,193 +85,8 @@ class Layout:
     best: str = "column"
     number: int | None = None
     groups: Mapping[str, tuple[str, ...]] | None = None
-
-
-_MAIN = ("CF", "CF (Table 6)", "OE", "Flow", "Flow (likelihood stop)", "Flow-ratio", "MSE", "MSE-ratio", "GOAD")
-_TABLE1 = (*_MAIN, "KNN", "PCA", "KDE", "LOF", "IForest")
-_TABLE4 = ("CF", "OE", "Flow", "Flow-ratio", "MSE", "MSE-ratio", "KNN", "PCA", "KDE")
-_TABLE5 = ("CF", "OE", "Flow", "Flow-ratio", "LOF", "ABOD", "MCD", "KNN")
-_TABLE3 = ("CF", "CF (Table 6)", "OE", "Flow", "Flow-ratio", "MSE", "MSE-ratio")
-_TABLE9 = ("LOF", "ABOD", "MCD", "LODA", "KNN")
-_TABLE10 = ("KNN", "LOF", "IForest", "LODA", "MCD")
-
-
-def _one_vs_rest(dataset: str, detectors: tuple[str, ...], **options: object) -> Study:
-    return Study(dataset, "one-vs-rest", detectors, **options)
-
-
-def _against_others(detectors: tuple[str, ...], features: str = "moco") -> Study:
-    return Study("cifar10", "dataset-vs-dataset", detectors, features, anomalies=("cifar100", "svhn", "celeba"))
-
-
-def _by_features(dataset: str, detectors: tuple[str, ...]) -> tuple[Study, ...]:
-    pixels = tuple(name for name in detectors if name != "MCD")  # as in the paper
-    return (
-        *(_one_vs_rest(dataset, (*detectors, "CF"), features=features) for features in ("moco", "moco-raw")),
-        _one_vs_rest(dataset, pixels, features="pixels"),  # last: it takes longest
-    )
-
-
-def _for_both_features(*names: str) -> tuple[str, ...]:
-    return tuple(f"{features}, {name}" for features in ("not normalised", "normalised") for name in names)
-
-
-TABLES: dict[int, Layout] = {
-    table.number: table
-    for table in (
-        Layout(
-            "Table 1: AUROC in %, CIFAR-10 one-vs-rest",
-            (_one_vs_rest("cifar10", _TABLE1),),
-            (*_TABLE1, "Rot+Trans", "CSI"),
-            CIFAR10_CLASSES,
-            mean="columns",
-            number=1,
-            groups={"mean of other 5": tuple(name for name in CIFAR10_CLASSES if name not in TUNING_CLASSES)},
-        ),
-        Layout(
-            "Table 2: AUROC in %, CF, CIFAR-10, inlier class down, anomaly class across; marked: below 90",
-            (_one_vs_rest("cifar10", ("CF",), pairs=True),),
-            CIFAR10_CLASSES,
-            (*CIFAR10_CLASSES, "mean"),
-            row="{inlier_class}",
-            column="{anomalies}",
-            best="below 90",
-            number=2,
-        ),
-        Layout(
-            "Table 3: AUROC in %, CIFAR-10 against other data sets",
-            (_against_others(_TABLE3),),
-            _TABLE3,
-            _OTHERS,
-            column="{anomalies}",
-            mean="columns",
-            number=3,
-        ),
-        Layout(
-            "Table 4: AUROC in %, CIFAR-100 superclasses one-vs-rest",
-            (_one_vs_rest("cifar100-superclasses", _TABLE4),),
-            (*_TABLE4, "CSI"),
-            _SUPERCLASSES,
-            column="{class_number}",
-            mean="columns",
-            number=4,
-        ),
-        Layout(
-            "Table 5: AUROC in %, CelebA, one class of the attribute Male against the other",
-            (Study("celeba", "class-vs-class", _TABLE5),),
-            (*_TABLE5, "CSI"),
-            ("female", "male"),
-            mean="columns",
-            number=5,
-        ),
-        *(
-            Layout(
-                f"Table {number}: mean AUROC in %, {name} one-vs-rest, by features",
-                _by_features(dataset, _PYOD_TABLE7),
-                (*_PYOD_TABLE7, "CF"),
-                ("pixels", "not normalised", "normalised"),
-                column="{features}",
-                number=number,
-            )
-            for number, dataset, name in ((7, "cifar10", "CIFAR-10"), (8, "cifar100-superclasses", "CIFAR-100"))
-        ),
-        Layout(
-            "Table 9: AUROC in %, CelebA, one class of the attribute Male against the other, by features",
-            tuple(Study("celeba", "class-vs-class", _TABLE9, features) for features in ("moco-raw", "moco")),
-            _TABLE9,
-            _for_both_features("male", "female"),
-            column="{features}, {inlier_class}",
-            number=9,
-        ),
-        Layout(
-            "Table 10: AUROC in %, CIFAR-10 against other data sets, by features",
-            tuple(_against_others(_TABLE10, features) for features in ("moco-raw", "moco")),
-            _TABLE10,
-            _for_both_features(*_OTHERS),
-            column="{features}, {anomalies}",
-            number=10,
-        ),
-        Layout(
-            "Table 11: mean AUROC in %, one-vs-rest, with and without normalisation of the features",
-            tuple(
-                _one_vs_rest(dataset, ("MSE", "CF"), features=features)
-                for dataset in ("cifar10", "cifar100-superclasses")
-                for features in ("moco-raw", "moco")
-            ),
-            ("CIFAR-10", "CIFAR-100"),
-            _for_both_features("MSE", "CF"),
-            row="{dataset}",
-            column="{features}, {detector}",
-            best="row",
-            number=11,
-        ),
-        *(
-            Layout(
-                f"Table {number}: AUROC in %, {name} one-vs-rest, mean and spread over seeds",
-                (_one_vs_rest(dataset, ("Flow", "Flow-ratio", "CF")),),
-                classes,
-                ("Flow", "Flow-ratio", "CF"),
-                row=row,
-                column="{detector}",
-                mean="rows",
-                best="row",
-                number=number,
-            )
-            for number, dataset, name, classes, row in (
-                (12, "cifar10", "CIFAR-10", CIFAR10_CLASSES, "{inlier_class}"),
-                (13, "cifar100-superclasses", "CIFAR-100 superclasses", _SUPERCLASSES, "{class_number}"),
-            )
-        ),
-        Layout(
-            "Table 14: AUROC in %, CelebA, one class of the attribute Male against the other, spread over seeds",
-            (Study("celeba", "class-vs-class", ("Flow", "Flow-ratio", "CF")),),
-            ("Flow", "Flow-ratio", "CF"),
-            ("female", "male"),
-            number=14,
-        ),
-        Layout(
-            "Table 15: AUROC in %, CIFAR-10 against other data sets, spread over seeds",
-            (_against_others(("MSE", "Flow", "Flow-ratio", "CF")),),
-            ("MSE", "Flow", "Flow-ratio", "CF"),
-            _OTHERS,
-            column="{anomalies}",
-            mean="columns",
-            number=15,
-        ),
-    )
-}
-
-
-def _ablation(title: str, *detectors: str, studies: Iterable[Study] = ()) -> Layout:
-    main = (_one_vs_rest("cifar10", detectors),) if detectors else ()
-    return Layout(
-        f"Ablation: {title}; AUROC in %, CIFAR-10 one-vs-rest",
-        (*main, *studies),
-        row="{detector}{aux_rows}",
-        columns=CIFAR10_CLASSES,
-        mean="columns",
-        groups=TABLES[1].groups,
-    )
-
-
-_AUX_SIZES = (300, 1_000, 3_000, 10_000)
-ABLATIONS: dict[str, Layout] = {
-    "noise": _ablation("noise", *("CF, noise 0", "CF, noise 0.003"), "CF", *("CF, noise 0.03", "CF, noise 0.1")),
-    "clamp": _ablation("clamp", "CF", "CF (Table 6)", *(f"CF, clamp {c:+d}" for c in (-300, -200, -100, 0, 100))),
-    "aux-weight": _ablation("weight of the auxiliary term", *(f"CF, aux_weight {w:g}" for w in (0.1, 0.3, 0.5)), "CF"),
-    "aux-size": _ablation(
-        "auxiliary rows (CF: 30,000)",
-        "CF",
-        studies=[_one_vs_rest("cifar10", ("CF",), n_aux=n) for n in _AUX_SIZES],
-    ),
-    "epochs": _ablation("epochs", "CF", *(f"CF, {n} epochs" for n in (2, 5, 10, 20, 40))),
-    "warmup": _ablation("likelihood first (CF-FT)", "CF", *(f"CF-FT, {n} epochs first" for n in (1, 2, 5))),
-    "flow-ratio": _ablation("start of Flow-ratio's inlier flow", "Flow-ratio", "Flow-ratio, from scratch", "Flow"),
-    "normalisation": replace(TABLES[11], number=None),
-    "ensemble": _ablation(
-        "flows of different seeds, log-densities averaged", "CF", "CF, 3 flows", "Flow", "Flow, 3 flows"
-    ),
-}
+    epochs: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def lay_out(layout: Layout, results: pd.DataFrame, notes: Iterable[str] = ()) -> ReportTable:
@@ -269,38 +96,41 @@ def lay_out(layout: Layout, results: pd.DataFrame, notes: Iterable[str] = ()) ->
     ----------
     layout : Layout
     results : DataFrame
-        Of all studies, with the columns ``class_number`` (of the inlier class) and ``aux_rows`` beside a protocol's.
+        The results of all studies, with the columns ``class_number`` (of the inlier class) and ``aux_rows`` beside a
+        protocol's.
     notes : iterable of str
-        Printed below.
+        Lines below the table, after those of the layout.
     """
-    long = pd.DataFrame(
-        {
-            "row": _labels(layout.row, results),
-            "column": _labels(layout.column, results),
-            "seed": results["seed"],
-            "value": results["auroc"] * 100,
-        }
-    )
-    by_seed = long.groupby(["row", "column", "seed"], sort=False)["value"].mean().unstack("column")
-    rows = list(layout.rows or dict.fromkeys(long["row"]))
-    columns = list(layout.columns)
-    by_seed = by_seed.reindex(columns=columns)
-    if layout.mean == "columns":
-        by_seed["mean"] = by_seed[columns].mean(axis=1, skipna=False)
-        columns.append("mean")
-    for name, members in (layout.groups or {}).items():
-        by_seed[name] = by_seed[list(members)].mean(axis=1, skipna=False)
-        columns.append(name)
-    if layout.mean == "rows":
-        overall = pd.concat({"mean": by_seed.groupby("seed").mean()}, names=["row"])
-        by_seed = pd.concat([by_seed, overall])
-        rows.append("mean")
-    by_row = by_seed.groupby(level="row")
-    mean, std = (frame.reindex(index=rows, columns=columns) for frame in (by_row.mean(), by_row.std()))
+    by_seed, rows = _by_seed(layout, results)
+    mean, std = mean_and_spread(by_seed, rows)
     paper, paper_std = (_quoted(layout.number, name, mean) for name in ("mean", "std"))
     filled = mean.notna().any() | paper.notna().any()
-    mean, std, paper, paper_std = (frame.loc[:, filled] for frame in (mean, std, paper, paper_std))
-    return ReportTable(layout.caption, mean, std, paper, paper_std, layout.best, list(notes))
+    return ReportTable(
+        caption=layout.caption,
+        mean=mean.loc[:, filled],
+        std=std.loc[:, filled],
+        paper=paper.loc[:, filled],
+        paper_std=paper_std.loc[:, filled],
+        best=layout.best,
+        notes=[*layout.notes, *notes],
+        corner=_CORNERS.get(layout.row, ""),
+        epochs=epochs_kept(results) if layout.epochs else None,
+    )
+
+
+def _by_seed(layout: Layout, results: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """AUROC in per cent, a line for each (row, seed), with the means that the layout asks for; and the rows' labels."""
+    labels = {"row": _labels(layout.row, results), "column": _labels(layout.column, results)}
+    long = pd.DataFrame({**labels, "seed": results["seed"], "value": results["auroc"] * 100})
+    by_seed = long.groupby(["row", "column", "seed"], sort=False)["value"].mean().unstack("column")
+    by_seed = by_seed.reindex(columns=list(layout.columns))
+    rows = list(layout.rows or dict.fromkeys(long["row"]))
+    if layout.mean == "columns":
+        by_seed = add_means(by_seed, layout.groups)
+    if layout.mean == "rows":
+        overall = pd.concat({"mean": by_seed.groupby("seed").mean()}, names=["row"])
+        return pd.concat([by_seed, overall]), [*rows, "mean"]
+    return by_seed, rows
 
 
 def _labels(template: str, results: pd.DataFrame) -> list[str]:
@@ -312,6 +142,7 @@ def _labels(template: str, results: pd.DataFrame) -> list[str]:
 
 
 def _quoted(number: int | None, value: str, like: pd.DataFrame) -> pd.DataFrame:
+    """The paper's figures of one table, in the shape of ``like``."""
     quoted = pd.read_csv(_QUOTED, dtype={"row": str, "column": str})
     quoted = quoted[quoted["table"] == number].pivot_table(index="row", columns="column", values=value, dropna=False)
     return quoted.reindex(index=like.index, columns=like.columns).astype(np.float64)

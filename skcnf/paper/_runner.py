@@ -5,79 +5,25 @@ from __future__ import annotations
 import dataclasses
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import pandas as pd
+from sklearn.base import BaseEstimator
 
-from skcnf.datasets import (
-    DataNotFoundError,
-    LabelledFeatures,
-    featurize_images,
-    flatten_images,
-    load_cifar10_features,
-    load_image_dataset,
-)
-from skcnf.evaluation import COLUMNS, class_vs_class, dataset_vs_dataset, one_vs_rest
+from skcnf.datasets import DataNotFoundError, LabelledFeatures
+from skcnf.evaluation import COLUMNS, ReportTable, class_vs_class, dataset_vs_dataset, one_vs_rest
+from skcnf.paper._data import BenchmarkData
 from skcnf.paper._layouts import Layout, Study, lay_out
 from skcnf.paper._lineup import is_deterministic, make_detectors
-from skcnf.paper._report import ReportTable
 
-__all__ = ["BenchmarkData", "run_layout"]
+__all__ = ["run_layout"]
 
 _EXTRA = ("class_number", "aux_rows")
 _ENCODER_NOTE = (
     "paper: as printed there; its encoder, a ResNet-50, saw all of ImageNet; the bundled one, a narrow ResNet-18, saw "
     "50,000 images of 32 px."
 )
-
-
-class BenchmarkData:
-    """The data sets of the tables under the bundled encoder, or as pixels.
-
-    CIFAR-10's features are bundled, and the auxiliary rows are. Everything else comes from images below ``root``.
-
-    Parameters
-    ----------
-    root : path or None
-        See `skcnf.datasets.load_image_dataset`.
-    device : str
-        Of the encoder.
-    cache : path or None
-        Keeps features of images from run to run.
-    """
-
-    def __init__(self, root: str | os.PathLike[str] | None, device: str = "auto", cache: Any = None) -> None:
-        self.root, self.device, self.cache = root, device, cache
-        self._loaded: dict[tuple[str, str], LabelledFeatures] = {}
-
-    def load(self, dataset: str, features: str) -> LabelledFeatures:
-        """Rows of a data set, with the bundled auxiliary rows but for pixels; loaded once.
-
-        Raises
-        ------
-        DataNotFoundError
-            If its images are not at hand.
-        """
-        key = (dataset, features)
-        if key not in self._loaded:
-            self._loaded[key] = self._load(dataset, features)
-        return self._loaded[key]
-
-    def _load(self, dataset: str, features: str) -> LabelledFeatures:
-        if dataset == "cifar10" and features != "pixels":
-            return load_cifar10_features(normalize=features == "moco")
-        if self.root is None:
-            raise DataNotFoundError(f"the images of {dataset} are wanted; name their folder")
-        images = load_image_dataset(dataset, self.root)
-        if features == "pixels":
-            return flatten_images(images)
-        from skcnf.moco import MocoFeaturizer
-
-        featurizer = MocoFeaturizer(normalize=features == "moco", device=self.device, memory=self.cache)
-        X_aux = load_cifar10_features(normalize=features == "moco").X_aux
-        return dataclasses.replace(featurize_images(images, featurizer, features=features), X_aux=X_aux)
 
 
 def run_layout(
@@ -93,7 +39,7 @@ def run_layout(
     device: str = "auto",
     verbose: bool = False,
 ) -> tuple[ReportTable, pd.DataFrame]:
-    """Run what ``output`` does not hold yet; the table, and the tidy results of all its studies.
+    """Run what ``output`` does not hold yet; returns the table, and the tidy results of all its studies.
 
     Parameters
     ----------
@@ -106,9 +52,9 @@ def run_layout(
     classes, detectors : sequence of str, optional
         Only these inlier classes and detectors.
     n_jobs, engine, verbose
-        As in `one_vs_rest`.
-    device : str
-        Of the flows.
+        The same as in `one_vs_rest`.
+    device : str, default="auto"
+        Where the flows are trained and score.
 
     Raises
     ------
@@ -116,48 +62,61 @@ def run_layout(
         If a class or detector is unknown.
     """
     wanted = None if detectors is None else set(make_detectors(detectors))
-    notes = [_ENCODER_NOTE] if layout.number is not None else []
+    notes = [] if layout.number is None else [_ENCODER_NOTE]
     frames = []
-    options = {"n_jobs": n_jobs, "engine": engine, "output": output, "verbose": verbose}
     with tempfile.TemporaryDirectory() as memory:
         for study in layout.studies:
+            names = [name for name in study.detectors if wanted is None or name in wanted]
             try:
-                protocol, columns = _protocol(study, data, classes, notes)
+                run, add_columns = _protocol(study, data, classes, notes)
             except DataNotFoundError as error:
                 notes.append(_not_at_hand(study, error))
                 continue
-            names = [name for name in study.detectors if wanted is None or name in wanted]
-            parts = _by_determinism(make_detectors(names, device, memory), seeds)
-            frames += [columns(protocol(part, seeds=part_seeds, **options)) for part, part_seeds in parts if part]
+            if names:
+                made = make_detectors(names, device, memory)
+                options = {"n_jobs": n_jobs, "engine": engine, "output": output, "verbose": verbose}
+                frames.append(add_columns(run(made, seeds=_seeds(made, seeds), **options)))
     table = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[*COLUMNS, *_EXTRA])
     return lay_out(layout, table, dict.fromkeys([*notes, *_failures(table)])), table
 
 
-def _by_determinism(detectors: dict[str, Any], seeds: Sequence[int]) -> list[tuple[dict[str, Any], Sequence[int]]]:
-    fixed = {name: detector for name, detector in detectors.items() if is_deterministic(detector)}
-    drawn = {name: detector for name, detector in detectors.items() if name not in fixed}
-    return [(drawn, list(seeds)), (fixed, list(seeds)[:1])]
+def _seeds(detectors: Mapping[str, BaseEstimator], seeds: Sequence[int]) -> dict[str, list[int]]:
+    """The first seed alone for detectors whose scores no seed changes."""
+    return {
+        name: list(seeds)[:1] if is_deterministic(detector) else list(seeds) for name, detector in detectors.items()
+    }
 
 
 def _protocol(
     study: Study, data: BenchmarkData, classes: Sequence[str] | None, notes: list[str]
 ) -> tuple[Callable[..., pd.DataFrame], Callable[[pd.DataFrame], pd.DataFrame]]:
     """The protocol's function with its data, and what adds the study's columns to its results."""
+    rows = _rows(study, data)
+    columns = partial(_with_columns, study, rows)
+    if study.protocol == "one-vs-rest":
+        return partial(one_vs_rest, data=rows, classes=classes, pairs=study.pairs), columns
+    if study.protocol == "class-vs-class":
+        return partial(class_vs_class, data=rows, classes=classes), columns
+    return partial(dataset_vs_dataset, data=rows, anomalies=_anomalies(study, data, notes)), columns
+
+
+def _rows(study: Study, data: BenchmarkData) -> LabelledFeatures:
     rows = data.load(study.dataset, study.features)
     if len(rows.X_train) == 0 or len(rows.X_test) == 0:
         raise DataNotFoundError(f"{rows.name}: of its images only one split is there")
-    if study.n_aux is not None:
+    if study.n_aux is not None and rows.X_aux is not None:
         rows = dataclasses.replace(rows, X_aux=rows.X_aux[: study.n_aux])
+    return rows
+
+
+def _with_columns(study: Study, rows: LabelledFeatures, results: pd.DataFrame) -> pd.DataFrame:
+    numbers = {name: str(number) for number, name in enumerate(rows.class_names)}
     aux_rows = "" if study.n_aux is None else f", {study.n_aux:,} auxiliary rows"
+    return results.assign(class_number=results["inlier_class"].map(numbers).fillna(""), aux_rows=aux_rows)
 
-    def add_columns(results: pd.DataFrame) -> pd.DataFrame:
-        numbers = {name: str(number) for number, name in enumerate(rows.class_names)}
-        return results.assign(class_number=results["inlier_class"].map(numbers).fillna(""), aux_rows=aux_rows)
 
-    if study.protocol == "one-vs-rest":
-        return partial(one_vs_rest, data=rows, classes=classes, pairs=study.pairs), add_columns
-    if study.protocol == "class-vs-class":
-        return partial(class_vs_class, data=rows, classes=classes), add_columns
+def _anomalies(study: Study, data: BenchmarkData, notes: list[str]) -> dict[str, pd.DataFrame]:
+    """Test rows of the data sets that are at hand; a note for each that is not."""
     anomalies = {}
     for name in study.anomalies:
         try:
@@ -166,7 +125,7 @@ def _protocol(
             notes.append(_not_at_hand(study, error))
         else:
             anomalies[other.name] = other.X_test
-    return partial(dataset_vs_dataset, data=rows, anomalies=anomalies), add_columns
+    return anomalies
 
 
 def _not_at_hand(study: Study, error: Exception) -> str:

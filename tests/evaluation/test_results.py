@@ -1,6 +1,7 @@
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from skcnf import MSEDetector, one_vs_rest
@@ -102,3 +103,37 @@ def test_seeds_that_are_none_are_refused_before_the_work(tmp_path, seed):
     with pytest.raises(ValueError, match=re.escape(f"seeds: {seed!r} is no whole number from 0 to 2**32 - 1.")):
         one_vs_rest({"MSE": MSEDetector()}, _data(), seeds=[0, seed], output=tmp_path / "x.csv")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["carriage\rreturn", "both\r\n", 'a "quoted", name', "ü", "tab\tand\u2028more"])
+def test_any_name_of_a_detector_is_found_again(tmp_path, name):
+    first = one_vs_rest({name: MSEDetector(contamination=0.1)}, _data(), output=tmp_path / "x.csv")
+    whole = (tmp_path / "x.csv").read_bytes()
+    again = one_vs_rest({name: MSEDetector(contamination=0.1)}, _data(), output=tmp_path / "x.csv")
+    pd.testing.assert_frame_equal(first, again)  # to the digit of the seconds: nothing was fitted again
+    assert (tmp_path / "x.csv").read_bytes() == whole
+
+
+def test_a_row_of_a_failure_has_a_bounded_error(tmp_path):
+    class Verbose(MSEDetector):
+        def fit(self, X, y=None, X_aux=None):
+            raise RuntimeError("x" * 300_000)
+
+    table = one_vs_rest({"long": Verbose()}, _data(), output=tmp_path / "x.csv")
+    assert table["error"].str.len().max() == 2000
+    ResultLog(tmp_path / "x.csv")
+
+
+def test_seeds_that_repeat_or_that_a_detector_lacks_are_refused(tmp_path):
+    options = {"output": tmp_path / "x.csv"}
+    with pytest.raises(ValueError, match=r"seeds must differ from each other; got \[0, 1, 0\]"):
+        one_vs_rest({"MSE": MSEDetector()}, _data(), seeds=[0, 1, 0], **options)
+    with pytest.raises(ValueError, match=r"seeds must have a sequence for every detector; \['MSE'\] have none"):
+        one_vs_rest({"MSE": MSEDetector()}, _data(), seeds={"other": [0]}, **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_each_detector_may_have_seeds_of_its_own():
+    detectors = {"A": MSEDetector(contamination=0.1), "B": MSEDetector(contamination=0.1)}
+    table = one_vs_rest(detectors, _data(), seeds={"A": [0], "B": np.arange(2)}, classes=["b"])
+    assert table[["detector", "seed"]].values.tolist() == [["A", 0], ["B", 0], ["B", 1]]

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from skcnf.datasets import CIFAR10_CLASSES
-from skcnf.paper import ABLATIONS, TABLES, ReportTable, lay_out
+from skcnf.evaluation import ReportTable, auroc_table
+from skcnf.paper import ABLATIONS, MAIN_DETECTORS, TABLES, lay_out, main_layout
 
 
 def _frame(values, rows=("A", "B", "quoted"), columns=("x", "y")):
@@ -29,7 +30,7 @@ def table():
 def test_text_has_both_numbers_and_marks_the_best_of_each_side(table):
     lines = [line.split() for line in table.to_text().splitlines()]
     assert lines[0] == ["A", "caption", "&", "more"]
-    assert lines[2] == ["x", "y"]
+    assert lines[2] == ["detector", "x", "y"]
     assert lines[4:8] == [
         ["A", "*91.0±0.1", "70.0"],  # equal to the digit shown: both are best
         ["B", "*91.0±0.2", "*80.0±0.3"],
@@ -47,8 +48,34 @@ def test_other_marks(table):
     table.best = "below 90"
     assert "*70.0" in table.to_text()
     assert "*91" not in table.to_text()
-    table.best = "none"
-    assert "*" not in table.to_text()
+    table.best = "lowest"
+    assert "*70.0" in table.to_text()
+    assert "*80.0" not in table.to_text()
+    with pytest.raises(ValueError, match="best='none' must be"):
+        ReportTable("", table.mean, table.std, best="none")
+
+
+def test_epochs_are_a_last_column_that_the_paper_has_not(table):
+    table.epochs = pd.Series({"A": 3.25})
+    lines = [line.split() for line in table.to_text().splitlines()]
+    assert lines[2] == ["detector", "x", "y", "epochs"]
+    assert [line[-1] for line in lines[4:6]] == ["3.2", "-"]
+    assert lines[6] == ["paper", "95.0", "*96.0±0.4"]
+
+
+def test_the_main_table_is_table_1_for_the_classes_that_ran():
+    results = _results(["CF", "KNN"]).assign(n_epochs=[4.0] * 20 + [np.nan] * 20)
+    table, whole = lay_out(main_layout(["CF", "KNN"]), results), lay_out(TABLES[1], results)
+    pd.testing.assert_frame_equal(table.mean, whole.mean.loc[["CF", "KNN"]])
+    assert table.epochs["CF"] == 4
+    assert not table.paper.notna().any(axis=None)
+    part = results[results["inlier_class"].isin(["car", "cat"])]
+    table = lay_out(main_layout(MAIN_DETECTORS, ["car", "cat"]), part)
+    assert table.mean.columns.tolist() == ["car", "cat", "mean"]
+    assert table.mean.loc["CF", "mean"] == pytest.approx(52.05)
+    mean, std = auroc_table(results, groups=TABLES[1].groups)  # what format_table shows is the same
+    pd.testing.assert_frame_equal(mean, whole.mean.loc[["CF", "KNN"]], check_names=False)
+    pd.testing.assert_frame_equal(std, whole.std.loc[["CF", "KNN"]], check_names=False)
 
 
 def test_csv_is_tidy_and_leaves_out_empty_cells(table):
