@@ -17,7 +17,7 @@ FLOORS = [
     {"cli"},
     {"paper", "reporting", "saving"},
     {"display"},
-    {"evaluation"},
+    {"evaluation", "explanations"},
     {"detectors", "datasets"},
     {"moco"},
     {"images", "flows"},
