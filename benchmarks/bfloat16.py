@@ -29,7 +29,7 @@ def rounded(x):
 
 @contextmanager
 def rounded_products():
-    """Round the inputs of every product that `skcnf.coupling` takes in float32: all that a flow's training has."""
+    """Round the inputs of every product that a flow takes in float32: all that a flow's training has."""
     bmm, baddbmm, in_place = torch.bmm, torch.baddbmm, torch.Tensor.baddbmm_
     taken = []
 

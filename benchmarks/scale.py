@@ -27,10 +27,10 @@ from numpy.lib.format import open_memmap
 from skcnf import ContrastiveFlowDetector
 from skcnf._core.devices import resolve_device
 from skcnf.cli._benchmark import environment
-from skcnf.flows import FlowData, FlowTrainer, RealNVP, contrastive_loss
+from skcnf.flows import FlowData, FlowTrainer, RealNVP, Stage, contrastive_loss
 
 D, EPOCHS, BATCH, STEPS = 128, 2, 256, 20
-OBJECTIVE = partial(contrastive_loss, clamp=1e6)
+STAGE = Stage(partial(contrastive_loss, clamp=1e6))
 INLIERS = (1_000, 2_000, 4_000, 8_000, 16_000, 32_000)
 AUX_ROWS = (10_000, 100_000, 1_000_000, 10_000_000)
 FEATURES = (2, 8, 32, 128, 512, 2_048)
@@ -122,7 +122,7 @@ def by_features(device, rounds):
         flow, scorer = RealNVP(d).to(device), RealNVP(d).double().requires_grad_(False).to(device)
         products = bare_products(2 * BATCH, d, device, torch.float32, backward=True)
         functions = {
-            "fit": partial(FlowTrainer(max_epochs=1, batch_size=BATCH).train, flow, data, OBJECTIVE),
+            "fit": partial(FlowTrainer(max_epochs=1, batch_size=BATCH).train, flow, data, STAGE),
             "products": lambda products=products: [products() for _ in range(STEPS)],
             "score": partial(scorer.log_prob, X.double()),
         }

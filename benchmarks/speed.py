@@ -33,6 +33,7 @@ from skcnf.flows import (
     FlowTask,
     FlowTrainer,
     RealNVP,
+    Stage,
     contrastive_loss,
     negative_log_likelihood,
     train_together,
@@ -103,8 +104,8 @@ def package_steps(device, *, n_flows=1):
     data = FlowData(X, X[:1], X_aux, X_aux[:1], noise_std=noise)
 
     def run():
-        objective = partial(contrastive_loss, clamp=CLAMP)
-        train_together([FlowTask(trainer, flow, data, objective) for flow in flows], batched=True)
+        stage = Stage(partial(contrastive_loss, clamp=CLAMP))
+        train_together([FlowTask(trainer, flow, data, stage) for flow in flows], batched=True)
 
     return run
 

@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 from scipy.stats import norm
 
 from skcnf.display import DifferenceDensityDisplay
-from skcnf.flows import FlowData, FlowTrainer, LogisticMixtureFlow, contrastive_loss
+from skcnf.flows import FlowData, FlowTrainer, LogisticMixtureFlow, Stage, contrastive_loss
 
 READINGS = {"standard deviation 2": 2.0, "variance 2": 2**0.5}
 
@@ -41,7 +41,9 @@ def train(p, q, clamp, n_rows, epochs):
 
     trainer = FlowTrainer(max_epochs=epochs, batch_size=4000, learning_rate=0.01, patience=epochs)
     held_out = n_rows // 20
-    trainer.train(flow, FlowData(X[held_out:], X[:held_out], X_aux), partial(contrastive_loss, clamp=clamp), keep_last)
+    trainer.train(
+        flow, FlowData(X[held_out:], X[:held_out], X_aux), Stage(partial(contrastive_loss, clamp=clamp)), keep_last
+    )
     flow.load_state_dict(last)
     return flow.double()
 

@@ -12,9 +12,9 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from skcnf.detectors._base import FitSteps
 from skcnf.detectors._docs import with_shared_parameters
-from skcnf.detectors._flow import BaseFlowDetector, FlowRows, Stage, feature_scale
+from skcnf.detectors._flow import BaseFlowDetector, FlowRows, feature_scale
 from skcnf.detectors._validation import warn_user
-from skcnf.flows import FlowData, contrastive_loss, outlier_exposure_loss
+from skcnf.flows import FlowData, Stage, contrastive_loss, outlier_exposure_loss
 
 __all__ = ["ContrastiveFlowDetector", "OutlierExposureDetector"]
 

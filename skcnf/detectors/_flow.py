@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -20,8 +19,8 @@ from skcnf._core.rows import StreamedRows, row_batches
 from skcnf.detectors._base import BaseOutlierDetector, FitRows, FitSteps
 from skcnf.detectors._docs import with_shared_parameters
 from skcnf.detectors._validation import warn_user
-from skcnf.flows import FlowData, FlowTask, FlowTrainer, RealNVP
-from skcnf.flows._training import Epoch, Objective
+from skcnf.flows import FlowData, FlowTask, FlowTrainer, RealNVP, Stage
+from skcnf.flows._data import Epoch
 
 __all__ = ["BaseFlowDetector", "FlowDetector"]
 
@@ -48,15 +47,6 @@ class FlowRows(FitRows):
     validation: np.ndarray
     aux_rows: np.ndarray | None
     aux_validation: np.ndarray | None
-
-
-@dataclass(frozen=True)
-class Stage:
-    """What a stage of training optimises: the fields of `FlowTask` and `FlowTrainer` of that name."""
-
-    objective: Objective | None = None
-    active_below: float = math.nan
-    warmup_epochs: int = 0
 
 
 class BaseFlowDetector(BaseOutlierDetector):
@@ -213,7 +203,7 @@ class BaseFlowDetector(BaseOutlierDetector):
         n_epochs = 0
         for number, stage in enumerate(self._stages(data)):
             tasks = [
-                FlowTask(self._trainer(own + number, stage), flow, data, stage.objective, stage.active_below)
+                FlowTask(self._trainer(own + number), flow, data, stage)
                 for flow, own in zip(flows, self._seeds(seed), strict=True)
             ]
             yield tasks
@@ -226,10 +216,10 @@ class BaseFlowDetector(BaseOutlierDetector):
         """What to train for, one after the other."""
         return [Stage()]
 
-    def _trainer(self, seed: int, stage: Stage) -> FlowTrainer:
+    def _trainer(self, seed: int) -> FlowTrainer:
         names = ("max_epochs", "batch_size", "learning_rate", "weight_decay", "patience", "tol", "stopping", "verbose")
         params = {name: getattr(self, name) for name in names}
-        return FlowTrainer(seed=seed, warmup_epochs=stage.warmup_epochs, **params)
+        return FlowTrainer(seed=seed, **params)
 
     @property
     def flow_(self) -> RealNVP:

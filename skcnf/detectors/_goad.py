@@ -11,10 +11,11 @@ from sklearn.utils._param_validation import Interval
 from torch import Tensor
 
 from skcnf._core.devices import resolve_device
+from skcnf._core.progress import check_finite
 from skcnf._core.rows import row_batches
 from skcnf.detectors._base import BaseOutlierDetector, FitRows
 from skcnf.detectors._flow import evaluate, feature_scale, for_scoring
-from skcnf.detectors._goad_network import GOADNetwork, GOADTrainer, check_finite, log_probabilities
+from skcnf.detectors._goad_network import GOADNetwork, GOADTrainer, log_probabilities
 
 __all__ = ["GOADDetector"]
 

@@ -23,16 +23,16 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from tqdm import tqdm
 
 from skcnf._core.generators import seeded
+from skcnf._core.modules import RebuiltModule
+from skcnf._core.progress import check_finite, progress_bar
 
-__all__ = ["GOADNetwork", "GOADTrainer", "check_finite", "log_probabilities", "triplet_center_loss"]
+__all__ = ["GOADNetwork", "GOADTrainer", "log_probabilities", "triplet_center_loss"]
 
 _log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ def _closeness(z: Tensor, centers: Tensor) -> Tensor:
     return 2 * z @ centers.T - centers.square().sum(1)
 
 
-class GOADNetwork(nn.Module):
+class GOADNetwork(RebuiltModule):
     """The random maps, the network over them, and the centres of its features.
 
     As in the authors' code: linear layers without bias, leaky ReLUs of slope 0.2 between, Xavier's normal weights.
@@ -95,6 +95,10 @@ class GOADNetwork(nn.Module):
     seed : int
         Draws maps and weights.
     """
+
+    weight: Tensor
+    bias: Tensor
+    centers: Tensor
 
     def __init__(
         self,
@@ -126,20 +130,6 @@ class GOADNetwork(nn.Module):
         transformed = x @ self.weight.view(-1, n_features).T
         return self.trunk(transformed.view(-1, n_transforms, n_outputs) + self.bias)
 
-    @classmethod
-    def from_state(cls, arguments: dict[str, Any], state: dict[str, Tensor]) -> GOADNetwork:
-        """The network of these ``arguments`` with the maps, weights and centres of ``state``, a ``state_dict``."""
-        network = cls(**arguments).to(state["weight"].dtype)
-        network.load_state_dict(state)
-        return network
-
-    def __reduce__(self) -> tuple[Any, ...]:  # what is unpickled is on the CPU
-        state = {name: tensor.cpu() for name, tensor in self.state_dict().items()}
-        return GOADNetwork.from_state, (self.arguments, state)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> GOADNetwork:
-        return GOADNetwork.from_state(self.arguments, self.state_dict()).to(self.weight.device)
-
 
 def _linear(n_in: int, n_out: int, bias: bool = False) -> nn.Linear:
     layer = nn.Linear(n_in, n_out, bias=bias)
@@ -169,14 +159,14 @@ class GOADTrainer:
         """
         optimizer = torch.optim.Adam(network.parameters(), lr=self.learning_rate, betas=(0.5, 0.999))  # the authors'
         generator = torch.Generator(X.device).manual_seed(self.seed)
-        hidden = None if self.verbose else True  # None: hidden unless standard error is a terminal
         history = []
-        for epoch in tqdm(range(1, self.n_epochs + 1), desc="goad", unit="epoch", leave=False, disable=hidden):
+        epochs = range(1, self.n_epochs + 1)
+        for epoch in progress_bar(epochs, desc="goad", unit="epoch", verbose=self.verbose):
             order = torch.randperm(len(X), generator=generator, device=X.device)
             # of nearly equal size: the centres of a short last batch would be mostly noise
             batches = order.tensor_split(math.ceil(len(X) / self.batch_size))
-            total = sum(self._step(network, optimizer, X[rows]) * len(rows) for rows in batches)
-            history.append({"epoch": epoch, "loss": (total / len(X)).item()})
+            losses = torch.stack([self._step(network, optimizer, X[rows]) * len(rows) for rows in batches])
+            history.append({"epoch": epoch, "loss": (losses.sum() / len(X)).item()})
             check_finite("loss", history[-1]["loss"], epoch, self.learning_rate)
             _log.debug("epoch %d: %s", epoch, history[-1])
         return history
@@ -195,11 +185,3 @@ class GOADTrainer:
             return loss
         labels = torch.arange(z.shape[1], device=z.device).repeat(len(z))
         return loss + self.cross_entropy_weight * cross_entropy(network.head(z).flatten(0, 1), labels)
-
-
-def check_finite(name: str, value: float, epoch: int, learning_rate: float) -> None:
-    if not math.isfinite(value):
-        raise FloatingPointError(
-            f"the {name} is {value} in epoch {epoch} at learning_rate={learning_rate}; "
-            "lower the learning rate, or look for extreme values in X."
-        )

@@ -1,5 +1,6 @@
 """Normalizing flows in torch: the modules, their objectives and the training loop."""
 
+from skcnf.flows._data import FlowData, Stage, TrainingResult
 from skcnf.flows._mixture import LogisticMixtureFlow
 from skcnf.flows._objectives import (
     contrastive_loss,
@@ -9,7 +10,7 @@ from skcnf.flows._objectives import (
     outlier_exposure_loss,
 )
 from skcnf.flows._realnvp import RealNVP
-from skcnf.flows._training import FlowData, FlowTask, FlowTrainer, TrainingResult, train_together
+from skcnf.flows._training import FlowTask, FlowTrainer, train_together
 
 __all__ = [
     "FlowData",
@@ -17,6 +18,7 @@ __all__ = [
     "FlowTrainer",
     "LogisticMixtureFlow",
     "RealNVP",
+    "Stage",
     "TrainingResult",
     "contrastive_loss",
     "likelihood_loss",

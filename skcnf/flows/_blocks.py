@@ -29,13 +29,16 @@ class Block(AllInOneBlock):
     ----------
     rotation : Tensor of shape (d, d)
         Orthogonal. It follows the coupling: a row x becomes ``rotation @ x``.
-    subnet : nn.Module
+    subnet : nn.Sequential of a linear layer, a ReLU and another linear layer
         From the first d - d // 2 features to a log-scale and a shift of each of the others.
     clamp : float
         The log-scale is ``clamp * tanh(0.1 a)`` for the subnetwork's output a.
     """
 
-    def __init__(self, rotation: Tensor, subnet: nn.Module, clamp: float) -> None:
+    subnet: nn.Sequential
+    w_perm: nn.Parameter
+
+    def __init__(self, rotation: Tensor, subnet: nn.Sequential, clamp: float) -> None:
         n_features = len(rotation)
         InvertibleModule.__init__(self, [(n_features,)])
         self.in_channels, self.splits = n_features, split_of(n_features)

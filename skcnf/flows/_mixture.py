@@ -47,6 +47,7 @@ class LogisticMixtureFlow(nn.Module):
     """
 
     n_features = 1
+    architecture = None  # it trains alone
 
     def __init__(self, n_components: int = 16, spread: float = 3.0) -> None:
         super().__init__()

@@ -23,7 +23,6 @@ from torch import Tensor
 
 __all__ = [
     "LOG_2PI",
-    "active_fraction",
     "contrastive_loss",
     "likelihood_loss",
     "negative_log_likelihood",
@@ -77,11 +76,6 @@ def contrastive_loss(nll: Tensor, nll_aux: Tensor, clamp: float = 0.0, aux_weigh
     Schmier, Köthe and Straehle, equation 3, section 5 ("Contrastive loss clamping") and algorithm 1.
     """
     return nll.mean() - aux_weight * nll_aux.clamp(max=clamp).mean()
-
-
-def active_fraction(nll_aux: Tensor, clamp: float) -> Tensor:
-    """Share of auxiliary rows below the clamp, hence with a gradient; 0 means that the flow learns p alone."""
-    return (nll_aux < clamp).float().mean()
 
 
 def outlier_exposure_loss(nll: Tensor, nll_aux: Tensor, margin: float, weight: float = 1.0) -> Tensor:

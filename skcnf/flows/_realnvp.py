@@ -8,23 +8,23 @@ features at least; for one there is `LogisticMixtureFlow`, with the same methods
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
 
+from skcnf._core.modules import RebuiltModule
 from skcnf._core.rows import row_batches
-from skcnf.flows import _coupling as coupling
-from skcnf.flows._blocks import new_blocks
+from skcnf.flows._blocks import Block, new_blocks
+from skcnf.flows._coupling import Arrays, Couplings, parameters_of
 from skcnf.flows._objectives import LOG_2PI, negative_log_likelihood
 
 __all__ = ["RealNVP"]
 
-_Weights = tuple[list[coupling.Block], list[coupling.Permutation], float, coupling.Arrays]
 _TILE = 2048  # rows whose arrays stay in a CPU's cache
 
 
-class RealNVP(nn.Module):
+class RealNVP(RebuiltModule):
     """A normalizing flow from rows (n, d) to a standard normal of the same dimension.
 
     Parameters
@@ -47,6 +47,8 @@ class RealNVP(nn.Module):
     A flow is pickled, deep-copied and saved as its arguments and its ``state_dict``; what is unpickled is on the CPU.
     """
 
+    blocks: nn.ModuleList
+
     def __init__(
         self,
         n_features: int,
@@ -59,7 +61,7 @@ class RealNVP(nn.Module):
         super().__init__()
         if n_features < 2:
             raise ValueError(f"n_features={n_features}: a coupling flow needs at least 2 features.")
-        self.arguments: dict[str, Any] = {
+        self.arguments = {
             "n_features": int(n_features),
             "n_blocks": int(n_blocks),
             "hidden_units": int(hidden_units),
@@ -69,13 +71,18 @@ class RealNVP(nn.Module):
 
         self.blocks = nn.ModuleList(new_blocks(**self.arguments, seed=seed))
         self.to(torch.empty(0).device)  # torch's default device
-        self._permutation_key: list[Any] = []
-        self._permutation_list: list[coupling.Permutation] = []
+        self._key: list[tuple[int, int]] = []
+        self._views: Couplings | None = None
 
     @property
     def n_features(self) -> int:
         """d, the dimension of the rows."""
         return self.arguments["n_features"]
+
+    @property
+    def architecture(self) -> tuple[Any, ...] | None:
+        """What flows must have in common to be trained as one batched model; None for a flow that trains alone."""
+        return tuple(self.arguments.values())
 
     def latent(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Latent points and log-determinants.
@@ -92,26 +99,26 @@ class RealNVP(nn.Module):
         """
         if self._needs_graph(x):
             log_det = x.new_zeros(len(x))
-            for block in self.blocks:
+            for block in self._blocks():
                 (x,), block_log_det = block((x,))
                 log_det = log_det + block_log_det
             return x, log_det
-        z = self._empty_like(x)
+        z, couplings = self._empty_like(x), self._couplings()
         log_det = z.new_empty(len(x))
-        for rows, weights in self._tiles(x):
-            columns, log_det[rows] = coupling.latent(x[rows].unsqueeze(0), *weights)
+        for rows, arrays in _tiles(couplings, x):
+            columns, log_det[rows] = couplings.latent(x[rows].unsqueeze(0), arrays)
             z[rows] = columns.squeeze(0).mT
         return z, log_det
 
     def inverse(self, z: Tensor) -> Tensor:
         """The rows (n, d) whose latent points are ``z`` (n, d)."""
         if self._needs_graph(z):
-            for block in reversed(self.blocks):
+            for block in reversed(self._blocks()):
                 (z,), _ = block((z,), rev=True)
             return z
-        x = self._empty_like(z)
-        for rows, weights in self._tiles(z):
-            x[rows] = coupling.inverse(z[rows].unsqueeze(0), *weights).squeeze(0).mT
+        x, couplings = self._empty_like(z), self._couplings()
+        for rows, arrays in _tiles(couplings, z):
+            x[rows] = couplings.inverse(z[rows].unsqueeze(0), arrays).squeeze(0).mT
         return x
 
     def _empty_like(self, x: Tensor) -> Tensor:
@@ -123,24 +130,18 @@ class RealNVP(nn.Module):
     def _needs_graph(self, x: Tensor) -> bool:
         return torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in self.parameters()))
 
-    def _tiles(self, x: Tensor) -> Iterator[tuple[slice, _Weights]]:
-        """Rows that pass together, and what they pass through: arrays that all tiles write to, one after the other."""
-        blocks, permutations = coupling.blocks_of(self.blocks), self._permutations()
-        size, arrays = _TILE if x.device.type == "cpu" else max(1, len(x)), None
-        for rows in row_batches(len(x), size):
-            n_rows = rows.stop - rows.start
-            if arrays is None or arrays.n_rows != n_rows:
-                arrays = coupling.Arrays(blocks, n_rows, None if arrays is None else arrays.pool)
-            yield rows, (blocks, permutations, self.arguments["affine_clamp"], arrays)
+    def _blocks(self) -> list[Block]:
+        return cast(list[Block], list(self.blocks))
 
-    def _permutations(self) -> list[coupling.Permutation]:
-        """Those of the blocks, found anew when weights have been loaded, moved or cast."""
-        matrices = [block.w_perm for block in self.blocks]
-        key = [(matrix.data_ptr(), matrix._version, matrix.dtype, matrix.device) for matrix in matrices]
-        if self._permutation_key != key:
-            self._permutation_list = [coupling.Permutation(matrix.detach().unsqueeze(0)) for matrix in matrices]
-            self._permutation_key = key
-        return self._permutation_list
+    def _couplings(self) -> Couplings:
+        """Views of the weights, made anew when weights have been loaded, moved or cast."""
+        blocks = self._blocks()
+        parameters = [parameter for block in blocks for parameter in parameters_of(block)]
+        key = [(parameter.data_ptr(), 0) for parameter in parameters]  # in place, they may change
+        key += [(block.w_perm.data_ptr(), block.w_perm._version) for block in blocks]
+        if self._views is None or self._key != key:
+            self._key, self._views = key, Couplings.of(blocks)
+        return self._views
 
     def nll(self, x: Tensor) -> Tensor:
         """The paper's negative log-likelihood (n,), in nats, without the constant: what the objectives take."""
@@ -159,18 +160,18 @@ class RealNVP(nn.Module):
         return self.inverse(z.to(parameter.device))
 
     @classmethod
-    def from_state(cls, arguments: dict[str, Any], state: dict[str, Tensor]) -> RealNVP:
+    def from_state(cls, arguments: dict[str, Any], state: dict[str, Tensor]) -> Self:
         """The flow of these ``arguments`` with the weights and permutations of ``state``, a ``state_dict``."""
-        flow = cls(**{**arguments, "permute_soft": False})  # the state brings the permutations: draw cheap ones
+        flow = super().from_state({**arguments, "permute_soft": False}, state)  # the state brings the rotations
         flow.arguments = dict(arguments)
-        flow.to(next(iter(state.values())).dtype)
-        flow.load_state_dict(state)
         return flow
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        state = {name: tensor.cpu() for name, tensor in self.state_dict().items()}
-        return RealNVP.from_state, (self.arguments, state)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> RealNVP:
-        copied = RealNVP.from_state(self.arguments, self.state_dict())
-        return copied.to(next(self.parameters()).device)
+def _tiles(couplings: Couplings, x: Tensor) -> Iterator[tuple[slice, Arrays]]:
+    """Rows that pass together, and the arrays that they use: tiles of one size write to the same ones."""
+    size, arrays = _TILE if x.device.type == "cpu" else max(1, len(x)), None
+    for rows in row_batches(len(x), size):
+        n_rows = rows.stop - rows.start
+        if arrays is None or arrays.n_rows != n_rows:
+            arrays = Arrays(couplings.blocks, n_rows, None if arrays is None else arrays.pool)
+        yield rows, arrays

@@ -20,7 +20,7 @@ from skcnf import (
 from skcnf._core.rows import StreamedRows
 from skcnf.detectors._validation import check_aux
 from skcnf.flows import FlowData, FlowTask, FlowTrainer, RealNVP
-from skcnf.flows._coupling import FlatFlows
+from skcnf.flows._gradients import FlatFlows
 
 SMALL = {"n_blocks": 2, "hidden_units": 16, "max_epochs": 6, "batch_size": 128, "learning_rate": 0.01, "patience": 1}
 FLOWS = (ContrastiveFlowDetector, OutlierExposureDetector, FlowDetector, FlowRatioDetector)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.stats import multivariate_normal
 
-from skcnf.flows import FlowData, FlowTrainer, RealNVP, contrastive_loss, optimal_density
+from skcnf.flows import FlowData, FlowTrainer, RealNVP, Stage, contrastive_loss, optimal_density
 
 P = multivariate_normal([0, 0], [[1, 0], [0, 1]])
 Q = multivariate_normal([1.5, 0], [[1.44, 0], [0, 1.44]])
@@ -27,7 +27,7 @@ def _trained(clamp, weight):
         kept.update({name: value.clone() for name, value in flow.state_dict().items()})
 
     flow = RealNVP(2, 6, 64, permute_soft=True, seed=0)
-    trainer.train(flow, data, partial(contrastive_loss, clamp=clamp, aux_weight=weight), keep_last)
+    trainer.train(flow, data, Stage(partial(contrastive_loss, clamp=clamp, aux_weight=weight)), keep_last)
     flow.load_state_dict(kept)  # the last weights: held-out likelihood is not what this objective optimises
     with torch.no_grad():
         return flow.double().log_prob(torch.from_numpy(GRID)).exp().numpy()

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skcnf.flows import RealNVP, contrastive_loss, negative_log_likelihood
-from skcnf.flows._coupling import FlatFlows
+from skcnf.flows._gradients import FlatFlows
 
 
 def _flow(d, blocks, soft, seed):

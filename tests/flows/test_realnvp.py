@@ -14,6 +14,7 @@ from skcnf.flows import (
     FlowTrainer,
     LogisticMixtureFlow,
     RealNVP,
+    Stage,
     contrastive_loss,
     negative_log_likelihood,
     optimal_density,
@@ -212,7 +213,7 @@ def test_a_contrastive_flow_of_one_feature_comes_near_the_optimum():
         last.update({name: value.clone() for name, value in flow.state_dict().items()})
 
     trainer = FlowTrainer(max_epochs=30, batch_size=1000, learning_rate=0.03, patience=99)
-    trainer.train(flow, FlowData(X, X, X_aux), partial(contrastive_loss, clamp=clamp), keep_last)
+    trainer.train(flow, FlowData(X, X, X_aux), Stage(partial(contrastive_loss, clamp=clamp)), keep_last)
     flow.load_state_dict(last)
     with torch.no_grad():
         learnt = flow.double().log_prob(torch.from_numpy(grid)[:, None]).exp().numpy()

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import roc_auc_score
 
-from skcnf.flows import FlowData, FlowTrainer, RealNVP, contrastive_loss
-from skcnf.flows._training import auroc
+from skcnf.flows import FlowData, FlowTask, FlowTrainer, RealNVP, Stage, contrastive_loss
+from skcnf.flows._loop import auroc
 
 scores = arrays(np.float32, st.integers(1, 20), elements=st.integers(-5, 5).map(float))
 
@@ -37,10 +37,10 @@ def _objective(nll, nll_aux):
     return contrastive_loss(nll, nll_aux, clamp=10.0)
 
 
-def _train(data=None, objective=_objective, on_epoch=None, **changes):
+def _train(data=None, objective=_objective, on_epoch=None, warmup_epochs=0, **changes):
     flow = RealNVP(3, 2, 16, seed=0)
     trainer = FlowTrainer(**{"max_epochs": 6, "batch_size": 64, "patience": 6, "learning_rate": 0.01, **changes})
-    return flow, trainer.train(flow, data or _data(), objective, on_epoch)
+    return flow, trainer.train(flow, data or _data(), Stage(objective, warmup_epochs=warmup_epochs), on_epoch)
 
 
 def test_likelihood_training_lowers_the_held_out_nll():
@@ -102,6 +102,8 @@ def test_noise_is_fresh_in_every_batch():
     seen = []
 
     class Spy(RealNVP):
+        architecture = None
+
         def nll(self, x):
             if self.training:
                 seen.append(x.detach().clone())
@@ -119,13 +121,15 @@ def test_inliers_and_auxiliary_rows_share_one_forward_pass_and_every_row_comes_o
     seen = []
 
     class Spy(RealNVP):
+        architecture = None
+
         def nll(self, x):
             if self.training:
                 seen.append(x.detach().clone())
             return super().nll(x)
 
     data = _data(X=torch.arange(300.0).view(100, 3), X_aux=torch.arange(900.0).view(300, 3) + 1000)
-    FlowTrainer(max_epochs=1, batch_size=40).train(Spy(3, 1, 8), data, _objective)
+    FlowTrainer(max_epochs=1, batch_size=40).train(Spy(3, 1, 8), data, Stage(_objective))
     assert [len(x) for x in seen] == [80, 80, 60]
     every = torch.cat(seen)[:, 0]
     inliers, aux = every[every < 1000], every[every >= 1000]
@@ -164,3 +168,8 @@ def test_the_best_epoch_is_not_one_of_the_warm_up():
     assert result.best_epoch == 4
     _, result = _train(warmup_epochs=3, max_epochs=3)
     assert result.best_epoch == 3
+
+
+def test_an_objective_without_auxiliary_rows_is_refused():
+    with pytest.raises(ValueError, match=r"objective, which needs X_aux, but data\.X_aux is None"):
+        FlowTask(FlowTrainer(), RealNVP(3, 1, 8), _data(X_aux=None), Stage(_objective))
