@@ -16,7 +16,14 @@ from sklearn.utils.validation import check_is_fitted
 
 from skcnf.detectors._calibration import Calibration
 from skcnf.detectors._decisions import DecisionMixin
-from skcnf.detectors._validation import check_aux, check_rows, inlier_mask, split_y_and_aux, warn_user
+from skcnf.detectors._validation import (
+    check_aux,
+    check_rows,
+    inlier_mask,
+    split_y_and_aux,
+    warn_of_extremes,
+    warn_user,
+)
 from skcnf.flows import FlowTask, train_together
 
 __all__ = ["BaseOutlierDetector", "FitRows", "FitSteps"]
@@ -77,10 +84,10 @@ class BaseOutlierDetector(OutlierMixin, DecisionMixin, metaclass=ABCMeta):
         ----------
         X : array-like of shape (n_samples, n_features)
             Inliers.
-        y : array-like of shape (n_samples,), optional
-            Ignored, unless it holds both +1 (inlier) and -1 (anomaly) and nothing else: then rows of -1 are left out
-            of training and calibration. A second positional argument of two dimensions and more than one column, or a
-            tuple of such, is ``X_aux``.
+        y : array-like of shape (n_samples,) or (n_samples, 1), optional
+            Ignored, unless it holds both +1 (inlier) and -1 (anomaly) and nothing else, as numbers or as text: then
+            rows of -1 are left out of training and calibration. Two other values warn that they are ignored. A second
+            positional argument of two dimensions and more than one column, or a tuple of such, is ``X_aux``.
         X_aux : array-like of shape (n_aux, n_features) or tuple of such, optional
             Broad unlabelled rows. In cross-validation always pass a tuple: scikit-learn would slice an array as long
             as X.
@@ -117,10 +124,11 @@ class BaseOutlierDetector(OutlierMixin, DecisionMixin, metaclass=ABCMeta):
         y, X_aux = split_y_and_aux(y, X_aux)
         X = check_rows(self, X, reset=True, min_samples=2, min_features=self._min_features)
         X_aux = check_aux(self, X_aux)
-        mask = inlier_mask(y, len(X))
+        mask = inlier_mask(self, y, len(X))
         X = X if mask is None else X[mask]
         if len(X) < 2:
             raise ValueError(f"y marks {len(X)} rows of X as inliers (+1); at least 2 are needed.")
+        warn_of_extremes(self, X, "X", None if mask is None else np.flatnonzero(mask))
         return X, X_aux
 
     _without_aux: ClassVar[str] = "fitted without X_aux."

@@ -2,70 +2,100 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
+from collections.abc import Iterator, Mapping, Set
+from types import FrameType
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 from sklearn.base import BaseEstimator
-from sklearn.utils import check_array
-from sklearn.utils.validation import validate_data
+from sklearn.utils import assert_all_finite, check_array
+from sklearn.utils.validation import _get_feature_names, validate_data
 
-__all__ = ["check_aux", "check_rows", "inlier_mask", "split_y_and_aux", "warn_user"]
+from skcnf.detectors._extremes import feature_ranges, find_extreme
 
-_IMAGE_HINT = (
-    "They look like images: put a MocoFeaturizer before the detector, e.g. make_pipeline(MocoFeaturizer(), {})."
-)
+__all__ = ["check_aux", "check_rows", "inlier_mask", "split_y_and_aux", "warn_of_extremes", "warn_user"]
+
+_IMAGE_HINT = "For images put a MocoFeaturizer before the detector, e.g. make_pipeline(MocoFeaturizer(), {})."
+_SECOND, _Y_OR_X_AUX = "the second argument of fit", "y of shape (n,) or X_aux of shape (n_aux, n_features)"
+_LARGEST = 1e150  # its square, and the sum of ten million such squares, is finite in float64
 
 
 def split_y_and_aux(y: Any, X_aux: Any) -> tuple[np.ndarray | None, Any]:
     """Tell labels from auxiliary rows in ``fit(X, second)`` by their shape; returns (y, X_aux).
 
+    ``y`` comes back with shape (n,).
+
     Raises
     ------
+    TypeError
+        If the second argument is no array.
     ValueError
-        If the second argument is neither, or auxiliary rows come twice.
+        If it is neither labels nor rows, or auxiliary rows come twice.
     """
     if y is None:
         return None, X_aux
-    if isinstance(y, tuple) and y and all(np.ndim(part) == 2 for part in y):
-        labels, positional = None, y
-    else:
+    if not (isinstance(y, tuple) and y and all(_n_dimensions(part) == 2 for part in y)):
+        _refuse_what_is_no_array(y, _SECOND, _Y_OR_X_AUX)
         array = np.asarray(y)
         if array.ndim == 1 or (array.ndim == 2 and array.shape[1] == 1):
-            return array, X_aux
+            return array.ravel(), X_aux
         if array.ndim != 2:
-            raise ValueError(
-                f"the second argument of fit has shape {array.shape}; it must be y of shape (n,) or X_aux of shape "
-                "(n_aux, n_features)."
-            )
-        labels, positional = None, y
+            raise ValueError(f"{_SECOND} has shape {array.shape}; it must be {_Y_OR_X_AUX}.")
     if X_aux is not None:
         raise ValueError("X_aux was given twice, as the second positional argument and by keyword.")
-    return labels, positional
+    return None, y
 
 
-def inlier_mask(y: np.ndarray | None, n_rows: int) -> np.ndarray | None:
-    """The rows a detector may learn from, where ``y`` holds both +1 and -1 and nothing else; None for every row."""
-    if y is None or y.ndim != 1:
+def _n_dimensions(part: Any) -> int:
+    return getattr(part, "ndim", None) or np.ndim(part)
+
+
+def inlier_mask(estimator: BaseEstimator, y: np.ndarray | None, n_rows: int) -> np.ndarray | None:
+    """The rows (n,) a detector may learn from, where ``y`` holds both +1 and -1 and nothing else; None for every row.
+
+    ``y`` may be of any type: numbers, objects, or text such as "-1". Two other values look like labels and have no
+    effect, so that they warn.
+    """
+    if y is None:
         return None
-    values = set(np.unique(y).tolist()) if y.dtype.kind in "iuf" else set()
-    if values != {-1, 1}:
+    values = {_as_number(label): label for label in y.tolist()}
+    if values.keys() != {-1.0, 1.0}:
+        if len(values) == 2:
+            warn_user(
+                estimator,
+                "y holds two values, {!r} and {!r}, and is ignored: every row of X counts as an inlier. To leave "
+                "anomalies out, give +1 for inliers and -1 for anomalies, e.g. "
+                "np.where(is_inlier, 1, -1).".format(*values.values()),
+            )
         return None
     if len(y) != n_rows:
         raise ValueError(f"y marks {len(y)} rows as inlier or anomaly, but X has {n_rows}.")
-    return y == 1
+    return y.astype(np.float64) == 1
+
+
+def _as_number(label: Any) -> Any:
+    try:
+        return float(label)
+    except (TypeError, ValueError):  # text, None, a date
+        return str(label)
 
 
 def check_rows(estimator: BaseEstimator, X: Any, *, reset: bool, min_samples: int = 1, min_features: int = 1) -> Any:
     """X as a finite float array (n, d) in float32 or float64; sets or checks ``n_features_in_``."""
-    _reject_images(estimator, X, "X")
+    _refuse_what_is_no_array(X, "X")
+    _refuse_images(estimator, X, "X")
     try:
         return validate_data(
             estimator,
             X,
             reset=reset,
             dtype=[np.float64, np.float32],
+            # Sums over a row depend on the order in memory, in their last digit. A memory map may be too large to copy.
+            order=None if isinstance(X, np.memmap) else "C",
             ensure_min_samples=min_samples,
             ensure_min_features=min_features,
         )
@@ -85,24 +115,104 @@ def check_aux(estimator: BaseEstimator, X_aux: Any) -> np.ndarray | None:
     parts = X_aux if isinstance(X_aux, tuple) else (X_aux,)
     if not parts:
         raise ValueError("X_aux is an empty tuple; give it at least one array, or None.")
-    parts = [_check_aux_part(estimator, part) for part in parts]
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+    names = ["X_aux"] if len(parts) == 1 else [f"X_aux[{number}]" for number in range(len(parts))]
+    checked = [_check_aux_part(estimator, *named) for named in zip(parts, names, strict=True)]
+    return checked[0] if len(checked) == 1 else np.concatenate(checked)
 
 
-def _check_aux_part(estimator: BaseEstimator, part: Any) -> np.ndarray:
-    _reject_images(estimator, part, "X_aux")
-    part = check_array(part, dtype=[np.float64, np.float32], input_name="X_aux", ensure_min_samples=2)
+def _check_aux_part(estimator: BaseEstimator, part: Any, name: str) -> np.ndarray:
+    _refuse_what_is_no_array(part, name)
+    _refuse_images(estimator, part, name)
+    _check_feature_names(estimator, part, name)
+    # finite or not is told by warn_of_extremes, so that a memory map is read through once and not twice
+    kinds = [np.float64, np.float32]
+    part = check_array(part, dtype=kinds, input_name=name, ensure_min_samples=2, ensure_all_finite=False)
     if part.shape[1] != estimator.n_features_in_:
         raise ValueError(
-            f"X_aux has {part.shape[1]} features, but X has {estimator.n_features_in_}. Both must pass the same "
+            f"{name} has {part.shape[1]} features, but X has {estimator.n_features_in_}. Both must pass the same "
             'transformers; in a Pipeline set transform_input=["X_aux"] with metadata routing enabled, or pass '
             "features already transformed as <step>__X_aux."
         )
+    warn_of_extremes(estimator, part, name)
     return part
 
 
-def _reject_images(estimator: BaseEstimator, X: Any, name: str) -> None:
+def _check_feature_names(estimator: BaseEstimator, part: Any, name: str) -> None:
+    """The columns of frames must be those of X in their order, as scikit-learn demands of rows to score."""
+    names, expected = _get_feature_names(part), getattr(estimator, "feature_names_in_", None)
+    if names is None or expected is None:
+        if (names is None) != (expected is None):
+            named, unnamed = ("X", name) if names is None else (name, "X")
+            warn_user(
+                estimator,
+                f"{named} has feature names and {unnamed} has none: columns are matched by position. Give both as "
+                "frames, or both as arrays.",
+            )
+    elif list(names) != list(expected):
+        remedy = f"pass {name}[X.columns]" if set(names) == set(expected) else "give both the same features"
+        raise ValueError(
+            f"{name} must have the columns of X in their order, {_few(expected)}; got {_few(names)}: {remedy}."
+        )
+
+
+def _few(names: Any) -> str:
+    shown = ", ".join(repr(str(name)) for name in names[:6])
+    return f"[{shown}{', ...' if len(names) > 6 else ''}]"
+
+
+def warn_of_extremes(estimator: BaseEstimator, X: np.ndarray, name: str, row_numbers: np.ndarray | None = None) -> None:
+    """Warn of the value furthest from the rest of its feature, where it decides the feature's statistics.
+
+    ``row_numbers`` are those of the rows of X as the user counts them.
+
+    Raises
+    ------
+    ValueError
+        If a value is not finite, or too large to be squared.
+    """
+    lowest, highest = feature_ranges(X)
+    largest = np.maximum(highest, -lowest)
+    if not np.isfinite(largest).all():
+        assert_all_finite(X, input_name=name)
+        return  # where scikit-learn is told to assume that all is finite
+    names = getattr(estimator, "feature_names_in_", range(X.shape[1]))
+
+    def place(row: int, feature: int) -> str:
+        number = row if row_numbers is None else row_numbers[row]
+        return f"row {number} of {name} holds {X[row, feature]:.3g} in feature {names[feature]!s}"
+
+    if largest.max() > _LARGEST:
+        feature = int(largest.argmax())
+        where = place(int(np.abs(X[:, feature]).argmax()), feature)
+        raise ValueError(f"{where}; values beyond {_LARGEST:g} are too large to be squared.")
+    extreme = find_extreme(X, lowest, highest)
+    if extreme is not None:
+        warn_user(estimator, f"{place(extreme.row, extreme.feature)}, {extreme.describe()}.")
+
+
+def _refuse_what_is_no_array(X: Any, name: str, wanted: str = "an array of shape (n, n_features)") -> None:
+    if X is None or isinstance(X, (Mapping, Set, Iterator)) or scipy.sparse.issparse(X):
+        got = "None" if X is None else f"a {type(X).__name__}"
+        raise TypeError(f"{name} must be {wanted}; got {got}{_remedy(X)}.")
+    if np.ma.is_masked(X):
+        raise ValueError(
+            f"{name} has {np.ma.count_masked(X)} masked values; no detector takes missing values. Impute them, or drop "
+            "the mask with .filled(value)."
+        )
+
+
+def _remedy(X: Any) -> str:
+    if isinstance(X, Mapping):
+        return ". Make a frame of it with pandas.DataFrame(...)"
+    if isinstance(X, Iterator):
+        return ", which can be read only once. Make an array of it with numpy.array(list(...))"
+    return ". Sparse rows are not supported; pass its .toarray()" if scipy.sparse.issparse(X) else ""
+
+
+def _refuse_images(estimator: BaseEstimator, X: Any, name: str) -> None:
     hint = _IMAGE_HINT.format(type(estimator).__name__ + "()")
+    if isinstance(X, (str, os.PathLike)):
+        raise TypeError(f"{name} must be features of shape (n, n_features); got the path {str(X)!r}. {hint}")
     if getattr(X, "ndim", 2) > 2:
         raise ValueError(
             f"{name} must be features of shape (n, n_features); found array with dim {X.ndim}, shape {X.shape}. "
@@ -116,7 +226,8 @@ def _reject_images(estimator: BaseEstimator, X: Any, name: str) -> None:
 
 def warn_user(estimator: BaseEstimator, message: str) -> None:
     """A UserWarning that points at the first caller outside this package and scikit-learn."""
-    frame, level = sys._getframe(1), 2
+    frame: FrameType | None = sys._getframe(1)
+    level = 2
     while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] in ("skcnf", "sklearn"):
         frame, level = frame.f_back, level + 1
     warnings.warn(f"{type(estimator).__name__}: {message}", UserWarning, stacklevel=level)
