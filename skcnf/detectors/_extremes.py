@@ -14,7 +14,7 @@ __all__ = ["Extreme", "feature_ranges", "find_extreme"]
 # feature's variance is about 1 - n / _FAR**2. Of 10^4 rows of a Cauchy distribution one in 20 has such a value.
 _FAR = 1e4
 _FEWEST_ROWS = 10  # fewer do not tell how far rows are apart
-_SAMPLE = 10_000
+_SAMPLE = 2_000
 _READING_BATCH = 65_536
 
 
@@ -63,10 +63,9 @@ def find_extreme(X: np.ndarray, lowest: np.ndarray, highest: np.ndarray) -> Extr
     """
     if len(X) < _FEWEST_ROWS:
         return None
-    sample = X[:: -(-len(X) // _SAMPLE)].astype(np.float64)
-    # Both bounds are values of rows, and leave out the outermost one: it is the suspect.
-    low, high = np.percentile(sample, 5, axis=0, method="higher"), np.percentile(sample, 95, axis=0, method="lower")
-    middle, spread = np.median(sample, axis=0), np.maximum(high - low, 0)
+    sample = np.sort(X[:: -(-len(X) // _SAMPLE)].T.astype(np.float64))
+    n_cut = -(-len(sample[0]) // 20)  # 5% at each end, at least the outermost value: it is the suspect
+    middle, spread = sample[:, len(sample[0]) // 2], sample[:, -1 - n_cut] - sample[:, n_cut]
     spread = np.where(spread > 0, spread, spread.max())
     distance = np.maximum(highest - middle, middle - lowest)
     times = np.divide(distance, spread, out=np.zeros_like(distance), where=spread > 0)

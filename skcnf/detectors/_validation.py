@@ -19,7 +19,7 @@ from skcnf.detectors._extremes import feature_ranges, find_extreme
 
 __all__ = ["check_aux", "check_rows", "inlier_mask", "split_y_and_aux", "warn_of_extremes", "warn_user"]
 
-_IMAGE_HINT = "For images put a MocoFeaturizer before the detector, e.g. make_pipeline(MocoFeaturizer(), {})."
+_IMAGE_HINT = "put a MocoFeaturizer before the detector, e.g. make_pipeline(MocoFeaturizer(), {}())."
 _SECOND, _Y_OR_X_AUX = "the second argument of fit", "y of shape (n,) or X_aux of shape (n_aux, n_features)"
 _LARGEST = 1e150  # its square, and the sum of ten million such squares, is finite in float64
 
@@ -202,25 +202,28 @@ def _refuse_what_is_no_array(X: Any, name: str, wanted: str = "an array of shape
 
 
 def _remedy(X: Any) -> str:
+    if scipy.sparse.issparse(X):  # asked first: some formats are mappings
+        return ". Sparse rows are not supported; pass its .toarray()"
     if isinstance(X, Mapping):
         return ". Make a frame of it with pandas.DataFrame(...)"
     if isinstance(X, Iterator):
         return ", which can be read only once. Make an array of it with numpy.array(list(...))"
-    return ". Sparse rows are not supported; pass its .toarray()" if scipy.sparse.issparse(X) else ""
+    return ""
 
 
 def _refuse_images(estimator: BaseEstimator, X: Any, name: str) -> None:
-    hint = _IMAGE_HINT.format(type(estimator).__name__ + "()")
+    hint = _IMAGE_HINT.format(type(estimator).__name__)
     if isinstance(X, (str, os.PathLike)):
-        raise TypeError(f"{name} must be features of shape (n, n_features); got the path {str(X)!r}. {hint}")
+        raise TypeError(f"{name} must be features of shape (n, n_features); got the path {str(X)!r}. For images {hint}")
     if getattr(X, "ndim", 2) > 2:
         raise ValueError(
             f"{name} must be features of shape (n, n_features); found array with dim {X.ndim}, shape {X.shape}. "
-            f"Reshape your data, or featurise it. {hint}"
+            f"Reshape your data, or featurise it. They look like images: {hint}"
         )
     if isinstance(X, list) and X and (hasattr(X[0], "convert") or isinstance(X[0], str) or hasattr(X[0], "__fspath__")):
         raise ValueError(
-            f"{name} must be features of shape (n, n_features); got a list of {type(X[0]).__name__}. {hint}"
+            f"{name} must be features of shape (n, n_features); got a list of {type(X[0]).__name__}. They look "
+            f"like images: {hint}"
         )
 
 

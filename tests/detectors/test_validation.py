@@ -20,6 +20,7 @@ CONTAINERS = {
     "a generator": (lambda X: (row for row in X), "a generator, which can be read only once"),
     "a dict": (lambda X: {"a": X}, "a dict. Make a frame of it with pandas.DataFrame"),
     "a set": (lambda X: {1, 2}, "a set"),
+    "a sparse mapping": (scipy.sparse.dok_array, "a dok_array. Sparse rows are not supported; pass its .toarray()"),
     "sparse rows": (scipy.sparse.csr_array, "a csr_array. Sparse rows are not supported; pass its .toarray()"),
 }
 
@@ -35,13 +36,15 @@ def test_labels_of_any_type_and_shape_mark_anomalies(dtype, shape, rows):
     y = pd.Series(y, dtype=dtype) if dtype in ("category", "Int64") else y.astype(dtype)
     if shape != y.shape:
         y = y.to_frame() if isinstance(y, pd.Series) else y.reshape(shape)
-    fitted = MSEDetector(contamination=0.1).fit(np.concatenate([X, X_aux]), y)
+    fitted = MSEDetector(contamination=0.1, random_state=0).fit(np.concatenate([X, X_aux]), y)
     np.testing.assert_array_equal(fitted.mean_, X.mean(0))
 
 
 def test_labels_may_be_a_list(rows):
     y = [1] * 599 + [-1]
-    np.testing.assert_array_equal(MSEDetector(contamination=0.1).fit(rows[0], y).mean_, rows[0][:599].mean(0))
+    np.testing.assert_array_equal(
+        MSEDetector(contamination=0.1, random_state=0).fit(rows[0], y).mean_, rows[0][:599].mean(0)
+    )
 
 
 @pytest.mark.parametrize(
@@ -56,7 +59,7 @@ def test_labels_may_be_a_list(rows):
 def test_two_other_values_warn_that_they_are_ignored(values, shown, rows):
     for y in (np.resize(values, 600), np.resize(values, (600, 1)), np.resize(values, 600).astype(object)):
         with pytest.warns(UserWarning, match=f"y holds two values, {shown}, and is ignored") as record:
-            fitted = MSEDetector(contamination=0.1).fit(rows[0], y)
+            fitted = MSEDetector(contamination=0.1, random_state=0).fit(rows[0], y)
         assert record[0].filename == __file__
         np.testing.assert_array_equal(fitted.mean_, rows[0].mean(0))
 
@@ -67,7 +70,7 @@ def test_other_labels_are_ignored_in_silence(values, rows):
     y[:] = [values[number % len(values)] for number in range(600)]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        fitted = MSEDetector(contamination=0.1).fit(rows[0], y)
+        fitted = MSEDetector(contamination=0.1, random_state=0).fit(rows[0], y)
     np.testing.assert_array_equal(fitted.mean_, rows[0].mean(0))
 
 
