@@ -20,6 +20,6 @@ def test_what_is_no_device_is_named(device):
 
 def test_estimators_refuse_meta(rows):
     with pytest.raises(ValueError, match="device='meta'"):
-        FlowDetector(device="meta").fit(rows[0])
+        FlowDetector(device="meta", random_state=0).fit(rows[0])
     with pytest.raises(ValueError, match="device='meta'"):
         MocoFeaturizer(device="meta").fit(np.zeros((2, 32, 32, 3), np.uint8))
