@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from skcnf._core.progress import check_finite, progress_bar
 from skcnf._core.rows import StreamedRows, row_batches
+from skcnf.flows._averaging import RunningMean
 from skcnf.flows._data import Epoch, Flow, TrainingResult
 from skcnf.flows._gradients import FlatFlows
 from skcnf.flows._objectives import likelihood_loss
@@ -42,14 +43,18 @@ class Run:
             weight_decay=self.config.weight_decay,
             fused=tasks[0].data.X.device.type != "mps",
         )
+        self.mean = RunningMean(parameters, self.config.weight_averaging)
 
     def run(self) -> None:
         epochs = range(1, self.config.max_epochs + 1)
         bar = progress_bar(epochs, desc="flow", unit="epoch", verbose=self.config.verbose)
         for epoch in bar:
+            if epoch == self.warmup_epochs + 1:
+                self.mean.restart()  # the weights so far had another aim
             self._epoch(epoch <= self.warmup_epochs)
-            for member in self.members:
-                member.end_epoch(epoch)
+            with self.mean.in_place():
+                for member in self.members:
+                    member.end_epoch(epoch)
             record = self.members[0].history[-1]
             bar.set_postfix(loss=f"{record['loss']:.3g}", auroc=f"{record['val_auroc']:.4f}")
             if all(member.stopped for member in self.members):
@@ -71,6 +76,7 @@ class Run:
             self.optimizer.zero_grad(set_to_none=True)
             torch.stack(losses).sum().backward()
             self.optimizer.step()
+            self.mean.update()
 
 
 def _trainable(flows: Sequence[Flow]) -> tuple[Callable[[Tensor], Tensor], list[nn.Parameter]]:

@@ -32,6 +32,9 @@ class FlowTrainer:
         Adam's step size.
     weight_decay : float
         Adam's L2 penalty.
+    weight_averaging : float in [0, 1)
+        A running mean of the weights, which keeps at most this share of itself a step, is what is validated and kept
+        (`skcnf.flows._averaging`); 0 validates and keeps the weights themselves.
     patience : int
         Training stops after so many epochs without an improvement.
     tol : float
@@ -48,6 +51,7 @@ class FlowTrainer:
     batch_size: int = 256
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
+    weight_averaging: float = 0.0
     patience: int = 3
     tol: float = 0.0
     stopping: str = "auto"
@@ -90,7 +94,8 @@ class FlowTask:
     stage : Stage, optional
         What to optimise; maximum likelihood by default.
     on_epoch : callable, optional
-        Called at the end of each epoch with the flow and the epoch's record.
+        Called at the end of each epoch with the flow, which has the weights that are validated, and the epoch's
+        record.
 
     Attributes
     ----------

@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import roc_auc_score
 
-from skcnf.flows import FlowData, FlowTask, FlowTrainer, RealNVP, Stage, contrastive_loss
+from skcnf.flows import (
+    FlowData,
+    FlowTask,
+    FlowTrainer,
+    LogisticMixtureFlow,
+    RealNVP,
+    Stage,
+    contrastive_loss,
+    train_together,
+)
 from skcnf.flows._loop import auroc
 
 scores = arrays(np.float32, st.integers(1, 20), elements=st.integers(-5, 5).map(float))
@@ -173,3 +182,73 @@ def test_the_best_epoch_is_not_one_of_the_warm_up():
 def test_an_objective_without_auxiliary_rows_is_refused():
     with pytest.raises(ValueError, match=r"objective, which needs X_aux, but data\.X_aux is None"):
         FlowTask(FlowTrainer(), RealNVP(3, 1, 8), _data(X_aux=None), Stage(_objective))
+
+
+def _states(**changes):
+    """The flow's weights at the end of each epoch, as validation sees them."""
+    states = []
+
+    def keep(flow, record):
+        states.append(torch.cat([p.detach().flatten() for p in flow.parameters() if p.requires_grad]).double())
+
+    flow, result = _train(on_epoch=keep, batch_size=250, **changes)  # one step an epoch
+    return flow, result, states
+
+
+@pytest.mark.parametrize("decay", [0.5, 0.97])
+def test_averaged_weights_are_the_running_mean_of_the_plain_ones(decay):
+    _, plain_result, plain = _states()
+    _, result, averaged = _states(weight_averaging=decay)
+    assert [a["loss"] for a in result.history] == [a["loss"] for a in plain_result.history]  # training is the same
+    mean = plain[0]
+    for n, (own, found) in enumerate(zip(plain, averaged, strict=True)):
+        kept = min(decay, (1 + n) / (4 + n)) if n else 0.0
+        mean = kept * mean + (1 - kept) * own
+        torch.testing.assert_close(found, mean, rtol=0, atol=1e-6)
+
+
+def test_the_averaged_weights_of_the_best_epoch_are_kept():
+    flow, result, states = _states(weight_averaging=0.9, max_epochs=9, learning_rate=0.05)
+    best = max(result.history, key=lambda record: record["val_auroc"])
+    assert result.best_epoch == best["epoch"]
+    kept = torch.cat([p.detach().flatten() for p in flow.parameters() if p.requires_grad]).double()
+    assert torch.equal(kept, states[best["epoch"] - 1])
+    with torch.no_grad():
+        data = _data()
+        value = auroc(flow.log_prob(data.X_val), flow.log_prob(data.X_aux_val))
+    assert value == pytest.approx(best["val_auroc"])
+
+
+def test_the_mean_starts_anew_after_the_warm_up():
+    _, _, plain = _states(warmup_epochs=2, max_epochs=3)
+    _, _, averaged = _states(warmup_epochs=2, max_epochs=3, weight_averaging=0.97)
+    assert torch.equal(averaged[2], plain[2])
+    assert not torch.equal(averaged[1], plain[1])
+
+
+def test_flows_trained_together_are_averaged_as_alone():
+    def tasks():
+        trainer = {"max_epochs": 4, "batch_size": 64, "learning_rate": 0.01, "weight_averaging": 0.97}
+        return [
+            FlowTask(
+                FlowTrainer(**trainer, seed=seed), RealNVP(3, 2, 16, seed=seed), _data(seed=seed), Stage(_objective)
+            )
+            for seed in range(3)
+        ]
+
+    together, alone = tasks(), tasks()
+    train_together(together, batched=True)
+    train_together(alone, batched=False)
+    for one, other in zip(together, alone, strict=True):
+        for record, expected in zip(one.result.history, other.result.history, strict=True):
+            assert record["val_nll"] == pytest.approx(expected["val_nll"], abs=1e-3)
+
+
+def test_a_flow_without_batched_form_is_averaged_too():
+    data = FlowData(torch.linspace(-1, 1, 40)[:, None], torch.zeros(5, 1))
+    values = {}
+    for decay in (0.0, 0.9):
+        flow = LogisticMixtureFlow(3)
+        trainer = FlowTrainer(max_epochs=3, batch_size=10, weight_averaging=decay, stopping="likelihood")
+        values[decay] = trainer.train(flow, data).history[-1]["val_nll"]
+    assert values[0.0] != values[0.9]
