@@ -3,10 +3,12 @@
 from skcnf.images._archives import ZipImages, open_archive, read_sheets
 from skcnf.images._augmentation import Augmentation, Draws
 from skcnf.images._batches import count_threads, iter_batches, load_images, progress
+from skcnf.images._decoding import read_image
 from skcnf.images._formats import IMAGE_SUFFIXES
 from skcnf.images._sources import ImageSource, digest, image_source, is_stream, item_names, list_images
 from skcnf.images._streams import DecodedImage, decoded_batches, iter_decoded, stack_images
 from skcnf.images._transforms import as_tensor, resize_and_crop, standardize_images
+from skcnf.images._values import Intensity, check_intensity
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -14,8 +16,10 @@ __all__ = [
     "DecodedImage",
     "Draws",
     "ImageSource",
+    "Intensity",
     "ZipImages",
     "as_tensor",
+    "check_intensity",
     "count_threads",
     "decoded_batches",
     "digest",
@@ -28,6 +32,7 @@ __all__ = [
     "load_images",
     "open_archive",
     "progress",
+    "read_image",
     "read_sheets",
     "resize_and_crop",
     "stack_images",

@@ -14,9 +14,18 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from skcnf.images._formats import IMAGE_SUFFIXES, check_regular_file, is_image_name, naming, open_image, shown
+from skcnf.images._formats import IMAGE_SUFFIXES, check_regular_file, is_image_name, open_image, reading, shown
 
-__all__ = ["ZipImages", "ZipMember", "archive_members", "open_archive", "read_sheets", "sheet_count"]
+__all__ = [
+    "ZipImages",
+    "ZipMember",
+    "archive_members",
+    "open_archive",
+    "open_zip",
+    "read_sheet",
+    "read_sheets",
+    "sheet_count",
+]
 
 _SHEET = re.compile(r"[^/]+/[^/]+/\d+-(\d+)\.webp")
 _SPARE_TILES = 1024  # what a sheet may hold beyond its images; a larger one is a bomb
@@ -30,7 +39,7 @@ def archive_members(path: str | os.PathLike[str]) -> list[str]:
     ValueError
         If the file is no zip, or holds no image.
     """
-    with _open_zip(path) as archive:
+    with open_zip(path) as archive:
         infos = archive.infolist()
     names = sorted(info.filename for info in infos if not info.is_dir() and is_image_name(info.filename))
     if not names:
@@ -66,11 +75,6 @@ class ZipMember:
     path: Path
     name: str
 
-    def read(self) -> Image.Image:
-        """Decode the image as it streams out of the zip."""
-        with self.archive.open(self.name) as file:
-            return open_image(file)
-
 
 class ZipImages(Sequence):
     """The images of a zip, opened one by one; every process opens the file for itself."""
@@ -86,14 +90,15 @@ class ZipImages(Sequence):
         if isinstance(index, slice):
             return ZipImages(self.path, self.names[index])
         if self._archive is None or self._archive[0] != os.getpid():
-            self._archive = os.getpid(), _open_zip(self.path)
+            self._archive = os.getpid(), open_zip(self.path)
         return ZipMember(self._archive[1], self.path, self.names[index])
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_archive": None}
 
 
-def _open_zip(path: str | os.PathLike[str]) -> zipfile.ZipFile:
+def open_zip(path: str | os.PathLike[str]) -> zipfile.ZipFile:
+    """Open a zip file; a ValueError that names it where it is none."""
     try:
         check_regular_file(path)
         return zipfile.ZipFile(path)
@@ -132,13 +137,24 @@ def read_sheets(path: str | os.PathLike[str], split: str, tile: int = 32) -> tup
 
 def _read_all(path: str | os.PathLike[str], names: Iterable[str], tile: int) -> tuple[np.ndarray, np.ndarray]:
     images, labels = [], []
-    with _open_zip(path) as archive:
+    with open_zip(path) as archive:
         for name in names:
-            check = partial(_check_sheet, count=sheet_count(name) or 0, tile=tile)
-            with naming(f"the sheet '{name}' of '{shown(path)}'"), archive.open(name) as file:
-                images.append(_tiles(open_image(file, check), tile)[: sheet_count(name)])
+            with reading(f"the sheet '{name}' of '{shown(path)}'"):
+                images.append(_read_sheet(archive, name, tile))
             labels += [name.split("/")[1]] * len(images[-1])
     return np.concatenate(images), np.asarray(labels)
+
+
+def read_sheet(path: str | os.PathLike[str], name: str, tile: int = 32) -> np.ndarray:
+    """The images (n, tile, tile, 3), uint8, of one sheet of a zip."""
+    with open_zip(path) as archive:
+        return _read_sheet(archive, name, tile)
+
+
+def _read_sheet(archive: zipfile.ZipFile, name: str, tile: int) -> np.ndarray:
+    count = sheet_count(name) or 0
+    with archive.open(name) as file:
+        return _tiles(open_image(file, partial(_check_sheet, count=count, tile=tile)), tile)[:count]
 
 
 def _check_sheet(image: Image.Image, count: int, tile: int) -> None:

@@ -15,9 +15,11 @@ from tqdm import tqdm
 
 from skcnf._core.row_files import RowArray, RowFile
 from skcnf._core.rows import row_batches
+from skcnf.images._formats import reading
 from skcnf.images._sources import ImageSource, digest, image_source
 from skcnf.images._streams import decoded_batches, stack_images
 from skcnf.images._transforms import as_tensor, resize_and_crop
+from skcnf.images._values import Intensity, check_intensity, to_rgb
 
 __all__ = ["count_threads", "iter_batches", "load_images", "progress"]
 
@@ -30,6 +32,7 @@ def iter_batches(
     device: torch.device | None = None,
     n_threads: int = 1,
     start: int = 0,
+    intensity: Intensity | None = None,
 ) -> Iterator[torch.Tensor]:
     """Batches (n, 3, s, s), uint8, of an `image_source`, in order from row ``start``.
 
@@ -39,10 +42,12 @@ def iter_batches(
     device = device or torch.device("cpu")
     if isinstance(source, np.ndarray):
         for rows in row_batches(len(source) - start, batch_size):
-            batch = as_tensor(source[rows.start + start : rows.stop + start]).to(device)
-            yield prepare(batch.permute(0, 3, 1, 2))
+            first, end = rows.start + start, rows.stop + start
+            with reading(f"one of the images {first} to {end - 1} of X", "used"):
+                pixels = to_rgb(source[first:end], source.ndim - 1, intensity)
+            yield prepare(as_tensor(pixels).to(device).permute(0, 3, 1, 2))
         return
-    for decoded in decoded_batches(source, prepare, batch_size, n_threads=n_threads, start=start):
+    for decoded in decoded_batches(source, prepare, batch_size, n_threads=n_threads, start=start, intensity=intensity):
         yield stack_images(decoded).to(device)
 
 
@@ -51,6 +56,7 @@ def load_images(
     size: int,
     output: str | os.PathLike[str] | None = None,
     *,
+    intensity: Intensity | None = None,
     n_jobs: int | None = None,
     verbose: bool = False,
 ) -> np.ndarray:
@@ -64,6 +70,8 @@ def load_images(
         The short side is resized to this many pixels, with antialiasing, and the rest is cropped off evenly.
     output : path, optional
         An ``.npy`` file to write instead of filling memory. A run that was cut goes on where it stopped.
+    intensity : tuple of 2 floats, optional
+        The range that values of more than 8 bits are scaled by, see `MocoFeaturizer`.
     n_jobs : int, optional
         Threads that decode what is not in an array; -1 takes all cores.
     verbose : bool, default=False
@@ -81,12 +89,15 @@ def load_images(
     OSError
         If ``output`` cannot be written, another run is writing it (naming its process), or the disk is full.
     """
-    source = image_source(X)
+    intensity = check_intensity(intensity)
+    source = image_source(X, intensity)
     shape = (len(source), size, size, 3)
-    identity = f"images {size} {digest(source)}"
+    identity = f"images {size} {intensity} {digest(source, intensity)}"
     prepare = partial(resize_and_crop, size=size)
     with nullcontext(RowArray(shape, "uint8")) if output is None else RowFile(output, shape, "uint8", identity) as rows:
-        batches = iter_batches(source, 256, prepare, n_threads=count_threads(n_jobs), start=rows.n_done)
+        batches = iter_batches(
+            source, 256, prepare, n_threads=count_threads(n_jobs), start=rows.n_done, intensity=intensity
+        )
         with progress(len(source), rows.n_done, verbose) as bar:
             for batch in batches:
                 rows.append(batch.permute(0, 2, 3, 1).numpy())

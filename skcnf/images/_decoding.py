@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
-import torch
 from PIL import Image, ImageOps
+from torch import Tensor
 
-from skcnf.images._archives import ZipMember
-from skcnf.images._formats import check_regular_file, naming, open_image, shown
+from skcnf.images._archives import ZipMember, open_zip, read_sheet
+from skcnf.images._formats import check_regular_file, open_image, reading, shown
+from skcnf.images._values import Intensity, is_grey, to_rgb
 
-__all__ = ["WANTED", "to_array"]
-
+__all__ = ["WANTED", "read_image", "to_array"]
 
 WANTED = (
-    "uint8 RGB images: an array (n, h, w, 3), a list of PIL images, of paths or of arrays (h, w, 3), a folder or zip "
-    "file, or a torch Dataset"
+    "images: a uint8 array (n, h, w, 3), or (n, h, w) for grey ones, a list of PIL images, of paths or of arrays, a "
+    "folder or zip, a glob pattern, an image file, or a torch Dataset"
 )
 
 
-def to_array(item: Any, index: int) -> np.ndarray:
+def to_array(item: Any, index: int, intensity: Intensity | None = None) -> np.ndarray:
     """Item ``index`` of an `image_source` as a uint8 array (h, w, 3).
 
     Raises
@@ -32,41 +32,83 @@ def to_array(item: Any, index: int) -> np.ndarray:
     if isinstance(item, (tuple, list)) and item:  # a Dataset's (image, label)
         item = item[0]
     if isinstance(item, (str, os.PathLike)):
-        return _read(item)
+        return _read(item, intensity)
     if isinstance(item, ZipMember):
-        with naming(f"the image '{item.name}' of '{shown(item.path)}'"):
-            return _rgb(item.read())
-    if isinstance(item, Image.Image):
-        with naming(f"image {index} of X"):
-            return _rgb(item)
-    if isinstance(item, torch.Tensor) and item.dtype == torch.uint8 and item.ndim == 3 and item.shape[0] == 3:
-        item = item.permute(1, 2, 0).numpy()  # a Dataset's uint8 tensor, channels first as torchvision's are
-    if isinstance(item, np.ndarray) and item.dtype == np.uint8 and item.ndim == 3 and item.shape[-1] == 3:
-        if item.size == 0:
-            raise ValueError(f"image {index} of X has no pixels: its shape is {item.shape}.")
-        return item
+        with reading(f"the image '{item.name}' of '{shown(item.path)}'"), item.archive.open(item.name) as file:
+            return _decode(file, intensity)
+    with reading(f"image {index} of X", "used"):
+        if isinstance(item, Image.Image):
+            return _rgb(item, intensity)
+        pixels = item.permute(1, 2, 0).numpy() if isinstance(item, Tensor) and item.ndim == 3 else item
+        if isinstance(pixels, np.ndarray) and (is_grey(pixels.shape) or (pixels.ndim == 3 and pixels.shape[2] == 3)):
+            if pixels.size == 0:
+                raise ValueError(f"it has no pixels: its shape is {pixels.shape}")
+            return to_rgb(pixels, pixels.ndim, intensity)
     kind = type(item).__name__
     if hasattr(item, "shape") and hasattr(item, "dtype"):
         kind += f" of shape {tuple(item.shape)} and type {item.dtype}"
     raise ValueError(f"image {index} of X is a {kind}; expected {WANTED}.")
 
 
-def _read(path: str | os.PathLike[str]) -> np.ndarray:
-    with naming(f"the image file '{shown(path)}'"):
+def read_image(name: str | os.PathLike[str], intensity: Intensity | None = None) -> np.ndarray:
+    """The image that a path or ``ZIP!MEMBER`` names, as `item_names` writes them.
+
+    Parameters
+    ----------
+    name : str or path
+        A path, ``ZIP!MEMBER``, or ``ZIP!SHEET#K`` for image K of a sheet, from 0.
+    intensity : tuple of 2 floats, optional
+        The range that values of more than 8 bits are scaled by, see `MocoFeaturizer`.
+
+    Returns
+    -------
+    ndarray of shape (h, w, 3), dtype uint8
+
+    Raises
+    ------
+    ValueError
+        If it cannot be read (naming it).
+    """
+    path, _, member = os.fspath(name).partition(".zip!")
+    if not member or os.path.exists(name):
+        return _read(name, intensity)
+    path = f"{path}.zip"
+    sheet, _, number = member.rpartition("#")
+    with reading(f"the image '{member}' of '{shown(path)}'"):
+        if sheet:
+            return read_sheet(path, sheet)[int(number)]
+        with open_zip(path) as archive, archive.open(member) as file:
+            return _decode(file, intensity)
+
+
+def _read(path: str | os.PathLike[str], intensity: Intensity | None) -> np.ndarray:
+    with reading(f"the image file '{shown(path)}'"):
         check_regular_file(path)
         with open(path, "rb") as file:
-            return _rgb(open_image(file))
+            return _decode(file, intensity)
 
 
-def _rgb(image: Image.Image) -> np.ndarray:
-    """Upright RGB, transparent pixels over white, 16-bit values scaled to 8."""
+def _decode(file: IO[bytes], intensity: Intensity | None) -> np.ndarray:
+    return _rgb(open_image(file, _refuse_lost_bits if intensity is not None else None), intensity)
+
+
+def _refuse_lost_bits(image: Image.Image) -> None:
+    """Refuse colours of 16 bits where a range is given in their unit: Pillow keeps their upper 8 bits alone."""
+    if any(";16" in str(tile[3]) for tile in getattr(image, "tile", ())) and not image.mode.startswith("I"):
+        raise ValueError("its colours have 16 bits, of which Pillow keeps 8; intensity needs all: pass it as an array")
+
+
+def _rgb(image: Image.Image, intensity: Intensity | None) -> np.ndarray:
+    """Upright RGB, transparent pixels over white, values of more than 8 bits scaled by `to_bytes`."""
     if 0 in image.size:
         raise ValueError(f"it has {image.width} x {image.height} pixels")
+    is_16_bit = image.format in ("PNG", "PPM")  # whose mode "I" can be nothing else
     image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I"):
-        values = np.asarray(image).astype(np.int64)
-        values = values // 257 if values.max(initial=0) > 255 else values
-        image = Image.fromarray(values.clip(0, 255).astype(np.uint8))
+    if image.mode.startswith(("I", "F")):
+        values = np.asarray(image)
+        if values.dtype.itemsize == 2 or (image.mode == "I" and is_16_bit):
+            values = values.astype(np.uint16)
+        return to_rgb(values, 2, intensity)
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

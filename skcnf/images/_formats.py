@@ -11,7 +11,7 @@ from typing import IO, Any, cast
 
 from PIL import Image
 
-__all__ = ["IMAGE_SUFFIXES", "check_regular_file", "is_image_name", "naming", "open_image", "shown"]
+__all__ = ["IMAGE_SUFFIXES", "check_regular_file", "is_image_name", "open_image", "reading", "shown"]
 
 _FORMAT_OF_SUFFIX = {
     ".bmp": "BMP",
@@ -68,7 +68,7 @@ def open_image(file: IO[bytes], check: Callable[[Image.Image], None] | None = No
     Raises
     ------
     Exception
-        Pillow's many, and ValueError where the file asks for too much; `naming` makes one of all.
+        Pillow's many, and ValueError where the file asks for too much; `reading` makes one of all.
     """
     bounded = _Bounded(file)
     image = Image.open(cast(IO[bytes], bounded), formats=_FORMATS)
@@ -98,7 +98,7 @@ class _Bounded:
 
 
 @contextmanager
-def naming(where: str) -> Iterator[None]:
+def reading(where: str, how: str = "read") -> Iterator[None]:
     """Turn every failure of reading an image into a ValueError that says where."""
     try:
         yield
@@ -106,4 +106,4 @@ def naming(where: str) -> Iterator[None]:
         raise ValueError(f"{where} does not exist.") from error
     except Exception as error:  # decoders raise a class of their own for every way a file can be broken
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"{where} cannot be read: {reason}") from error
+        raise ValueError(f"{where} cannot be {how}: {reason}") from error

@@ -6,7 +6,7 @@ import glob
 import hashlib
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,7 +16,8 @@ import torch
 from skcnf._core.rows import row_batches
 from skcnf.images._archives import ZipImages, archive_members, open_archive, sheet_count
 from skcnf.images._decoding import WANTED, to_array
-from skcnf.images._formats import IMAGE_SUFFIXES, is_image_name, shown
+from skcnf.images._formats import IMAGE_SUFFIXES, is_image_name, reading, shown
+from skcnf.images._values import Intensity, is_grey, to_bytes
 
 __all__ = ["ImageSource", "digest", "image_source", "is_stream", "item_name", "item_names", "list_glob", "list_images"]
 
@@ -28,8 +29,10 @@ class ImageSource(Protocol):
     def __getitem__(self, index: Any, /) -> Any: ...
 
 
-def image_source(X: Any) -> ImageSource:
+def image_source(X: Any, intensity: Intensity | None = None) -> ImageSource:
     """Something with a length whose items are images, from anything a featurizer takes.
+
+    ``intensity`` is the range that values of more than 8 bits are scaled by, see `to_bytes`.
 
     Raises
     ------
@@ -38,15 +41,20 @@ def image_source(X: Any) -> ImageSource:
     """
     if isinstance(X, (str, os.PathLike)):
         return _source_at(X)
-    if isinstance(X, np.ndarray) and X.dtype != object:
-        _check_array(X)
+    if (isinstance(X, np.ndarray) and X.dtype.kind in "OU" and X.ndim == 1) or hasattr(X, "to_list"):
+        X = (
+            X.to_list() if hasattr(X, "to_list") else X.tolist()
+        )  # paths in an object array or a Series: by position, whatever its labels
+    if isinstance(X, np.ndarray):
+        _check_array(X, intensity)
         return X
     if isinstance(X, torch.Tensor):
         raise ValueError(f"X is a torch tensor of shape {tuple(X.shape)}; expected {WANTED}. Use X.numpy().")
     if is_stream(X):
         raise ValueError(f"X is a {type(X).__name__}, whose length is unknown; here it must be a list: use list(X).")
-    if not (hasattr(X, "__len__") and hasattr(X, "__getitem__")) or isinstance(X, dict):
-        raise ValueError(f"X is a {type(X).__name__}; expected {WANTED}.")
+    if not (hasattr(X, "__len__") and hasattr(X, "__getitem__")) or isinstance(X, Mapping) or hasattr(X, "columns"):
+        hint = " Use list(X.values())." if isinstance(X, Mapping) else ""
+        raise ValueError(f"X is a {type(X).__name__}; expected {WANTED}.{hint}")
     if len(X) == 0:
         raise ValueError("X holds no image; at least 1 is needed.")
     return X
@@ -101,26 +109,26 @@ def item_name(item: Any, index: int) -> str:
     return shown(item) if isinstance(item, (str, os.PathLike)) else str(index)
 
 
-def _check_array(X: np.ndarray) -> None:
+def _check_array(X: np.ndarray, intensity: Intensity | None) -> None:
+    if X.ndim in (3, 4) and len(X) == 0:
+        raise ValueError(f"X holds no image (shape {X.shape}); at least 1 is needed.")
+    if X.ndim == 4 and X.shape[-1] == 3 and X.size == 0:
+        raise ValueError(f"X holds images without pixels (shape {X.shape}).")
+    if (X.ndim == 4 and X.shape[-1] == 3) or (X.ndim in (3, 4) and is_grey(X.shape[1:])):
+        with reading(f"X is an array of shape {X.shape}, which", "used"):
+            to_bytes(X[:1], intensity)
+        return
     hint = None
     if X.ndim == 2:
-        hint = "it looks like features; pass them to the detector without a MocoFeaturizer"
+        hint = (
+            "it looks like features; pass them to the detector without a MocoFeaturizer. For a grey image pass X[None]"
+        )
     elif X.ndim == 3 and X.shape[-1] == 3:
         hint = "for a single image pass X[None]"
-    elif X.ndim == 3 or (X.ndim == 4 and X.shape[-1] == 1):
-        hint = "grey images become RGB by np.repeat(X.reshape(*X.shape[:3], 1), 3, axis=-1)"
     elif X.ndim == 4 and X.shape[-1] == 4:
         hint = "RGBA images become RGB by X[..., :3], or blend them over a background first"
-    elif X.ndim == 4 and X.shape[1] in (1, 3) and X.shape[-1] != 3:
+    elif X.ndim == 4 and X.shape[1] in (1, 3):
         hint = "channels-first images become channels-last by X.transpose(0, 2, 3, 1)"
-    elif X.ndim == 4 and X.shape[-1] == 3 and X.dtype != np.uint8:
-        hint = "values in [0, 1] become uint8 by (X * 255).round().astype('uint8'), in [0, 255] by X.astype('uint8')"
-    elif X.ndim == 4 and X.shape[-1] == 3:
-        if len(X) == 0:
-            raise ValueError(f"X holds no image (shape {X.shape}); at least 1 is needed.")
-        if X.size == 0:
-            raise ValueError(f"X holds images without pixels (shape {X.shape}).")
-        return
     raise ValueError(
         f"X is an array of shape {X.shape} and type {X.dtype}; expected {WANTED}" + (f": {hint}." if hint else ".")
     )
@@ -180,14 +188,14 @@ def _warn_of_folder(error: OSError) -> None:
     warnings.warn(f"the folder '{place}' cannot be read, its images are left out: {error.strerror}", stacklevel=2)
 
 
-def digest(source: ImageSource) -> str | None:
+def digest(source: ImageSource, intensity: Intensity | None = None) -> str | None:
     """Names the content of an `image_source`: pixels of what is in memory; path, size and time of what is on disk.
 
     None for a Dataset, which tells nothing without being read.
     """
     hasher = hashlib.blake2b(digest_size=16)
     if isinstance(source, np.ndarray):
-        hasher.update(f"array {source.shape}".encode())
+        hasher.update(f"array {source.shape} {source.dtype}".encode())
         for rows in row_batches(len(source), 4096):
             hasher.update(np.ascontiguousarray(source[rows]).data)
         return hasher.hexdigest()
@@ -201,7 +209,7 @@ def digest(source: ImageSource) -> str | None:
             hasher.update(b"file " + os.fsencode(item))  # names need not be UTF-8
             hasher.update(f" {state and (state.st_size, state.st_mtime_ns)};".encode())
         else:
-            pixels = to_array(item, index)
+            pixels = to_array(item, index, intensity)
             hasher.update(f"pixels {pixels.shape};".encode())
             hasher.update(np.ascontiguousarray(pixels).data)
     return hasher.hexdigest()

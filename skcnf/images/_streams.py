@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from queue import Empty, Queue
 from typing import Any
@@ -17,6 +18,7 @@ from torch import Tensor
 from skcnf.images._decoding import to_array
 from skcnf.images._sources import ImageSource, image_source, is_stream, item_name, item_names
 from skcnf.images._transforms import as_tensor
+from skcnf.images._values import Intensity
 
 __all__ = ["DecodedImage", "decoded_batches", "iter_decoded", "stack_images"]
 
@@ -45,7 +47,12 @@ class DecodedImage:
 
 
 def iter_decoded(
-    X: Any, prepare: Callable[[Tensor], Tensor], *, n_threads: int = 1, start: int = 0
+    X: Any,
+    prepare: Callable[[Tensor], Tensor],
+    *,
+    n_threads: int = 1,
+    start: int = 0,
+    intensity: Intensity | None = None,
 ) -> Iterator[DecodedImage]:
     """The images of X in order, as they come; one that cannot be read comes as its error, and the rest goes on.
 
@@ -60,6 +67,8 @@ def iter_decoded(
         Threads that decode and prepare.
     start : int, default=0
         Images to pass over, undecoded.
+    intensity : tuple of 2 floats, optional
+        The range that values of more than 8 bits are scaled by, see `MocoFeaturizer`.
 
     Yields
     ------
@@ -70,12 +79,18 @@ def iter_decoded(
     ValueError
         If X is no source of images.
     """
-    for batch in decoded_batches(X, prepare, 1, n_threads=n_threads, start=start):
+    for batch in decoded_batches(X, prepare, 1, n_threads=n_threads, start=start, intensity=intensity):
         yield from batch
 
 
 def decoded_batches(
-    X: Any, prepare: Callable[[Tensor], Tensor], batch_size: int, *, n_threads: int = 1, start: int = 0
+    X: Any,
+    prepare: Callable[[Tensor], Tensor],
+    batch_size: int,
+    *,
+    n_threads: int = 1,
+    start: int = 0,
+    intensity: Intensity | None = None,
 ) -> Iterator[list[DecodedImage]]:
     """`iter_decoded` in lists of up to ``batch_size``.
 
@@ -83,7 +98,11 @@ def decoded_batches(
     of a slow camera, or of a pipe that stays open, do not wait for each other.
     """
     patience = _PATIENCE if is_stream(X) else None
-    feed = _Feed(_jobs(X, prepare, start), batch_size, n_threads)
+    feed = _Feed(
+        _jobs(X, start, intensity, lambda item, index: prepare(_to_tensor(item, index, intensity))),
+        batch_size,
+        n_threads,
+    )
     try:
         while batch := feed.take(batch_size, patience):
             yield batch
@@ -101,32 +120,31 @@ def stack_images(batch: Iterable[DecodedImage]) -> Tensor:
     return torch.stack(images)
 
 
-def _jobs(X: Any, prepare: Callable[[Tensor], Tensor], start: int) -> Iterator[Callable[[], DecodedImage]]:
+def _to_tensor(item: Any, index: int, intensity: Intensity | None) -> Tensor:
+    return as_tensor(to_array(item, index, intensity)).permute(2, 0, 1)
+
+
+def _jobs(
+    X: Any, start: int, intensity: Intensity | None, decode: Callable[[Any, int], Tensor]
+) -> Iterator[Callable[[], DecodedImage]]:
     """For each image of X, what decodes it."""
     if is_stream(X):
         for index, item in enumerate(islice(X, start, None), start):
-            yield _Job(index, item_name(item, index), [item], 0, prepare)
+            yield partial(_decode, decode, index, item_name(item, index), [item], 0)
         return
-    source = image_source(X)
+    source = image_source(X, intensity)
     names = item_names(X, source)
     for index in range(start, len(source)):
-        yield _Job(index, names[index], source, index, prepare)
+        yield partial(_decode, decode, index, names[index], source, index)
 
 
-@dataclass(frozen=True)
-class _Job:
-    index: int
-    name: str
-    source: ImageSource
-    place: int
-    prepare: Callable[[Tensor], Tensor]
-
-    def __call__(self) -> DecodedImage:
-        try:
-            array = to_array(self.source[self.place], self.index)
-        except ValueError as error:
-            return DecodedImage(self.index, self.name, None, str(error))
-        return DecodedImage(self.index, self.name, self.prepare(as_tensor(array).permute(2, 0, 1)), None)
+def _decode(
+    decode: Callable[[Any, int], Tensor], index: int, name: str, source: ImageSource, place: int
+) -> DecodedImage:
+    try:
+        return DecodedImage(index, name, decode(source[place], index), None)
+    except ValueError as error:
+        return DecodedImage(index, name, None, str(error))
 
 
 class _Feed:

@@ -22,7 +22,10 @@ from skcnf._core.devices import resolve_device
 from skcnf._core.files import check_output
 from skcnf._core.row_files import RowArray, RowFile
 from skcnf.images import (
+    DecodedImage,
     ImageSource,
+    Intensity,
+    check_intensity,
     count_threads,
     decoded_batches,
     digest,
@@ -57,6 +60,10 @@ class MocoFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     image_size : int or None, default=None
         Images are resized by their short side to this many pixels, with antialiasing, and centre-cropped. None takes
         the encoder's own (224 for a module that does not tell).
+    intensity : tuple (low, high) or None, default=None
+        The pixel values that become black and white, for images of more than 8 bits, as 16-bit and float TIFFs are;
+        values outside are clipped. None scales 16-bit images by their full range, 0 to 65,535, and refuses others.
+        The range is never an image's own, so that a dark image stays dark. 8-bit images are taken as they are.
     low_res_size : int or None, default=None
         Images are first shrunk to this size, so that large and small images share their resolution.
     normalize : bool, default=True
@@ -86,10 +93,15 @@ class MocoFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     Notes
     -----
-    ``transform`` takes uint8 arrays (n, h, w, 3), lists of PIL images, of paths or of arrays (h, w, 3), a folder
-    (searched through, in the order of its sorted paths) or zip file, or a torch Dataset whose items are images or
-    tuples that begin with one. Files and PIL images of any mode become RGB: upright by their EXIF tag, transparency
-    over white.
+    ``transform`` takes
+
+    - arrays of RGB images (n, h, w, 3) or grey ones (n, h, w), of uint8, or of other types by ``intensity``;
+    - a folder (searched through, in the order of its sorted paths), a zip file, a glob pattern or an image file;
+    - a list or Series of paths, PIL images or arrays (h, w, 3) or (h, w);
+    - a torch Dataset whose items are images or tuples that begin with one;
+    - an iterator of paths or images, a camera's frames for instance, which are not kept.
+
+    Files and PIL images of any mode become RGB: upright by their EXIF tag, transparency over white.
 
     References
     ----------
@@ -108,6 +120,7 @@ class MocoFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "weights": [str, os.PathLike, nn.Module],
         "image_size": [None, Interval(Integral, 1, None, closed="left")],
+        "intensity": [None, "array-like"],
         "low_res_size": [None, Interval(Integral, 1, None, closed="left")],
         "normalize": ["boolean"],
         "noise_std": [Interval(Real, 0, None, closed="left")],
@@ -124,6 +137,7 @@ class MocoFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         weights: str | os.PathLike[str] | nn.Module = "tinyimagenet32",
         *,
         image_size: int | None = None,
+        intensity: Intensity | None = None,
         low_res_size: int | None = None,
         normalize: bool = True,
         noise_std: float = 0.0,
@@ -136,6 +150,7 @@ class MocoFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     ) -> None:
         self.weights = weights
         self.image_size = image_size
+        self.intensity = intensity
         self.low_res_size = low_res_size
         self.normalize = normalize
         self.noise_std = noise_std
@@ -165,8 +180,9 @@ class MocoFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         ValueError
             If ``weights``, ``device`` or X cannot be used.
         """
+        intensity = check_intensity(self.intensity)
         if not is_stream(X):
-            image_source(X)
+            image_source(X, intensity)
         resolve_device(self.device)
         encoder = resolve_encoder(self.weights)
         spec = getattr(encoder, "spec", EncoderSpec())
@@ -178,6 +194,7 @@ class MocoFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         # without noise nothing is drawn, not even from the global generator that random_state=None stands for
         seed = int(check_random_state(self.random_state).randint(2**31 - 1)) if self.noise_std > 0 else 0
         self.encoder_, self._spec, self._size, self._seed = encoder, spec, size, seed
+        self._intensity = intensity
         self._digest = weights_digest(encoder)
         self.n_features_out_ = self._n_features_out = out.shape[1]
         return self
@@ -202,8 +219,8 @@ class MocoFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         check_is_fitted(self)
         if is_stream(X):
             return self._transform_stream(X)
-        source = image_source(X)
-        content = digest(source) if self.memory is not None else None
+        source = image_source(X, self._intensity)
+        content = digest(source, self._intensity) if self.memory is not None else None
         if content is None:
             return self._featurize(source)
         memory = os.fspath(self.memory) if isinstance(self.memory, os.PathLike) else self.memory
@@ -236,10 +253,10 @@ class MocoFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             If ``path`` cannot be written, another run is writing it (naming its process), or the disk is full.
         """
         check_is_fitted(self)
-        source = image_source(X)
+        source = image_source(X, self._intensity)
         shape = (len(source), self.n_features_out_)
         check_output(path)
-        with RowFile(path, shape, "float32", f"{digest(source)} {self._identity}") as rows:
+        with RowFile(path, shape, "float32", f"{digest(source, self._intensity)} {self._identity}") as rows:
             return self._fill(source, rows)
 
     def stream(self, X: Any, *, start: int = 0) -> Iterator[list[ImageFeatures]]:
@@ -282,8 +299,7 @@ class MocoFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """
         check_is_fitted(self)
         encoder, device = self._encoder_on_device()
-        n_threads = count_threads(self.n_jobs)
-        for batch in decoded_batches(X, self._resize, self.batch_size, n_threads=n_threads, start=start):
+        for batch in self._decoded(X, start):
             images = [decoded.image for decoded in batch if decoded.image is not None]
             rows = iter(self._encode(encoder, torch.stack(images).to(device)) if images else ())
             yield [
@@ -291,10 +307,15 @@ class MocoFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                 for decoded in batch
             ]
 
+    def _decoded(self, X: Any, start: int = 0) -> Iterator[list[DecodedImage]]:
+        n_threads = count_threads(self.n_jobs)
+        return decoded_batches(
+            X, self._resize, self.batch_size, n_threads=n_threads, start=start, intensity=self._intensity
+        )
+
     def _transform_stream(self, images: Iterator[Any]) -> np.ndarray:
         encoder, device = self._encoder_on_device()
-        batches = decoded_batches(images, self._resize, self.batch_size, n_threads=count_threads(self.n_jobs))
-        parts = [self._encode(encoder, stack_images(batch).to(device)) for batch in batches]
+        parts = [self._encode(encoder, stack_images(batch).to(device)) for batch in self._decoded(images)]
         if not parts:
             raise ValueError("X holds no image; at least 1 is needed.")
         return np.concatenate(parts)
@@ -303,7 +324,15 @@ class MocoFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     def _identity(self) -> str:
         """Names everything but the images that features depend on."""
         device = resolve_device(self.device)
-        parts = (self._digest, self._size, self.low_res_size, self.normalize, self.noise_std, self._seed)
+        parts = (
+            self._digest,
+            self._size,
+            self._intensity,
+            self.low_res_size,
+            self.normalize,
+            self.noise_std,
+            self._seed,
+        )
         return " ".join(map(str, (*parts, tile_length(self._size, device, self.batch_size), device.type)))
 
     def _featurize(self, source: ImageSource) -> np.ndarray:
@@ -311,9 +340,14 @@ class MocoFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     def _fill(self, source: ImageSource, rows: RowArray | RowFile) -> np.ndarray:
         encoder, device = self._encoder_on_device()
-        n_threads = count_threads(self.n_jobs)
         batches = iter_batches(
-            source, self.batch_size, self._resize, device=device, n_threads=n_threads, start=rows.n_done
+            source,
+            self.batch_size,
+            self._resize,
+            device=device,
+            n_threads=count_threads(self.n_jobs),
+            start=rows.n_done,
+            intensity=self._intensity,
         )
         with progress(len(source), rows.n_done, self.verbose) as bar:
             for images in batches:

@@ -277,11 +277,11 @@ def test_a_sheet_that_holds_far_more_than_it_says_is_refused_before_it_is_decode
 
 def test_images_without_pixels_are_named(tmp_path):
     empty = np.zeros((8, 0, 3), np.uint8)
-    with pytest.raises(ValueError, match=r"image 1 of X has no pixels: its shape is \(8, 0, 3\)"):
+    with pytest.raises(ValueError, match=r"image 1 of X cannot be used: it has no pixels: its shape is \(8, 0, 3\)"):
         load_images([PIXELS, empty], 8)
     with pytest.raises(ValueError, match=r"X holds images without pixels \(shape \(2, 8, 0, 3\)\)"):
         load_images(np.stack([empty, empty]), 8)
-    with pytest.raises(ValueError, match="image 0 of X cannot be read: it has 0 x 5 pixels"):
+    with pytest.raises(ValueError, match="image 0 of X cannot be used: it has 0 x 5 pixels"):
         load_images([Image.new("RGB", (0, 5))], 8)
 
 

@@ -69,6 +69,15 @@ def test_folders_of_image_files(routing, encoder, photographs, tmp_path):
     np.testing.assert_array_equal(from_files.score_samples(images), from_arrays.score_samples(images))
 
 
+def test_frames_as_they_come_are_scored_like_arrays(routing, encoder, photographs):
+    images, y, aux = photographs
+    pipeline = _pipeline(encoder).fit((image for image in images[y == 1]), X_aux=(image for image in aux))
+    from_arrays = _pipeline(encoder).fit(images[y == 1], X_aux=aux)
+    expected = from_arrays.score_samples(images)
+    np.testing.assert_array_equal(pipeline.score_samples(image for image in images), expected)
+    np.testing.assert_array_equal(pipeline.predict(iter(images)), from_arrays.predict(images))
+
+
 def test_without_routing_features_go_to_the_step(encoder, photographs):
     images, y, aux = photographs
     features = MocoFeaturizer(encoder).fit_transform(aux)
