@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import PurePath
 from typing import IO, Any, cast
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 __all__ = ["IMAGE_SUFFIXES", "check_regular_file", "is_image_name", "open_image", "reading", "shown"]
 
@@ -104,6 +104,8 @@ def reading(where: str, how: str = "read") -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise ValueError(f"{where} does not exist.") from error
+    except UnidentifiedImageError as error:  # its text names an object in memory
+        raise ValueError(f"{where} cannot be read: it is no image of a known format ({', '.join(_FORMATS)})") from error
     except Exception as error:  # decoders raise a class of their own for every way a file can be broken
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"{where} cannot be {how}: {reason}") from error

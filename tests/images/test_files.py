@@ -44,9 +44,9 @@ def test_postscript_under_another_name_never_reaches_ghostscript(tmp_path, monke
     (tmp_path / "b.png").write_bytes(buffer.getvalue())
     with pytest.raises(AssertionError), Image.open(tmp_path / "b.png") as image:
         image.load()  # the bait works
-    with pytest.raises(ValueError, match=r"the image file '.*b.png' cannot be read: cannot identify image file"):
+    with pytest.raises(ValueError, match=r"the image file '.*b.png' cannot be read: it is no image of a known format"):
         load_images(tmp_path, 8)
-    with pytest.raises(ValueError, match=r"the image 'b.png' of '.*x.zip' cannot be read: cannot identify"):
+    with pytest.raises(ValueError, match=r"the image 'b.png' of '.*x.zip' cannot be read: it is no image"):
         load_images(_zip(tmp_path / "x.zip", b_png=buffer.getvalue()), 8)
 
 
