@@ -8,9 +8,12 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+
+if TYPE_CHECKING:  # worker processes start sooner without torch
+    from torch import Tensor
 
 __all__ = [
     "check_output",

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
-from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator
 from tqdm import tqdm
 
+from skcnf._core.workers import run_all
 from skcnf.evaluation._results import ResultLog
-from skcnf.evaluation._tasks import Problem, Seeds, Task, make_tasks, run_tasks, start_order
+from skcnf.evaluation._tasks import Problem, Seeds, Task, failed_rows, make_tasks, run_tasks, start_order
 
 __all__ = ["run_protocol"]
+
+_KILLED = "its process was killed twice, perhaps because memory ran out: fewer jobs at once need less"
 
 
 def run_protocol(
@@ -45,13 +46,10 @@ def run_protocol(
 
 def _run_units(units: list[list[Task]], n_jobs: int | None, log: ResultLog, bar: str | None) -> None:
     """Run tasks that belong together, and log their rows as they come."""
-    results = Parallel(n_jobs=n_jobs, return_as="generator_unordered")(delayed(run_tasks)(unit) for unit in units)
+    results = run_all(run_tasks, units, n_jobs)
     hidden = True if bar is None else None
-    with warnings.catch_warnings():
-        # joblib's process pool replaces workers that have grown; no task is lost
-        warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
-        for rows in tqdm(results, total=len(units), desc=bar, unit="fit", leave=False, disable=hidden):
-            log.extend(rows)
+    for unit, rows in tqdm(results, total=len(units), desc=bar, unit="fit", leave=False, disable=hidden):
+        log.extend(failed_rows(unit, _KILLED) if rows is None else rows)
 
 
 def _units(tasks: Iterable[Task]) -> list[list[Task]]:

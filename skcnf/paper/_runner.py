@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import pandas as pd
 from sklearn.base import BaseEstimator
 
+from skcnf._core.scratch import scratch_folder
 from skcnf.datasets import DataNotFoundError, LabelledFeatures
 from skcnf.evaluation import COLUMNS, ReportTable, class_vs_class, dataset_vs_dataset, one_vs_rest
 from skcnf.paper._data import BenchmarkData
@@ -64,7 +64,7 @@ def run_layout(
     wanted = None if detectors is None else set(make_detectors(detectors))
     notes = [] if layout.number is None else [_ENCODER_NOTE]
     frames = []
-    with tempfile.TemporaryDirectory() as memory:
+    with scratch_folder() as memory:
         for study in layout.studies:
             names = [name for name in study.detectors if wanted is None or name in wanted]
             try:

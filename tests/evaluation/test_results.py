@@ -137,3 +137,17 @@ def test_each_detector_may_have_seeds_of_its_own():
     detectors = {"A": MSEDetector(contamination=0.1), "B": MSEDetector(contamination=0.1)}
     table = one_vs_rest(detectors, _data(), seeds={"A": [0], "B": np.arange(2)}, classes=["b"])
     assert table[["detector", "seed"]].values.tolist() == [["A", 0], ["B", 0], ["B", 1]]
+
+
+def test_a_fit_whose_process_was_killed_is_on_record_and_tried_again(tmp_path, monkeypatch):
+    def killed(function, units, n_jobs):
+        return ((unit, None if unit[0].key["detector"] == "deadly" else function(unit)) for unit in units)
+
+    detectors = {"deadly": MSEDetector(contamination=0.1), "MSE": MSEDetector(contamination=0.1)}
+    with monkeypatch.context() as patch:
+        patch.setattr("skcnf.evaluation._engine.run_all", killed)
+        table = one_vs_rest(detectors, _data(), output=tmp_path / "x.csv").set_index("detector")
+    assert table.loc["deadly", "error"].str.startswith("its process was killed twice").all()
+    assert table.loc["deadly", "auroc"].isna().all()
+    assert table.loc["MSE", "auroc"].notna().all()
+    assert one_vs_rest(detectors, _data(), output=tmp_path / "x.csv")["auroc"].notna().all()

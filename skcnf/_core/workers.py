@@ -1,0 +1,104 @@
+"""Work shared out to processes that end with this one, and that may be killed without loss of the others' results."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from functools import cache
+from typing import TypeVar
+
+from joblib import Parallel, delayed, effective_n_jobs
+from joblib._parallel_backends import LokyBackend, MultiprocessingBackend
+from joblib.parallel import get_active_backend
+
+from skcnf._core.scratch import scratch_folder
+
+__all__ = ["run_all"]
+
+_log = logging.getLogger(__name__)
+_POLL = 0.5  # seconds between looks at the parent
+_Unit = TypeVar("_Unit")
+_Result = TypeVar("_Result")
+
+
+def run_all(
+    function: Callable[[_Unit], _Result], units: Iterable[_Unit], n_jobs: int | None
+) -> Iterator[tuple[_Unit, _Result | None]]:
+    """Yield each unit with its result, as they come; the result is None where the unit's process was killed twice.
+
+    joblib's process pool breaks as a whole when one of its workers is killed, and does not tell what ran in it. So the
+    units that may have run are put off; the others go on in a new pool, and those put off then run again, one by one.
+
+    Parameters
+    ----------
+    function : callable of a unit
+        It must not return None.
+    units : iterable
+        They are started in this order.
+    n_jobs : int or None
+        The number of joblib workers, at most one for each unit: the processor's cores are shared out among them.
+    """
+    waiting, suspects = list(units), []
+    with scratch_folder() as folder:
+        while waiting:
+            n_workers = min(effective_n_jobs(n_jobs), len(waiting))
+            done = set()
+            try:
+                for number, result in _run(function, waiting, n_workers, folder):
+                    done.add(number)
+                    yield waiting[number], result
+            except BrokenProcessPool:
+                _log.warning("a worker process was killed; what it was doing is done again")
+            left = [unit for number, unit in enumerate(waiting) if number not in done]
+            suspects += left[:n_workers]
+            waiting = left[n_workers:]
+        for unit in suspects:
+            yield unit, _run_alone(function, unit, folder)
+
+
+def _run_alone(function: Callable[[_Unit], _Result], unit: _Unit, folder: str) -> _Result | None:
+    """The result of one unit in a process of its own; None where that is killed."""
+    try:
+        return next(_run(function, [unit], 2, folder))[1]
+    except BrokenProcessPool:
+        return None
+
+
+def _run(
+    function: Callable[[_Unit], _Result], units: Sequence[_Unit], n_workers: int, folder: str
+) -> Iterator[tuple[int, _Result]]:
+    parallel = Parallel(n_jobs=n_workers, return_as="generator_unordered", temp_folder=folder)
+    parent = os.getpid() if isinstance(get_active_backend()[0], (LokyBackend, MultiprocessingBackend)) else None
+    calls = (delayed(_call)(function, number, unit, parent) for number, unit in enumerate(units))
+    with warnings.catch_warnings():
+        # joblib's process pool replaces workers that have grown; no unit is lost
+        warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
+        yield from parallel(calls)
+
+
+def _call(function: Callable[[_Unit], _Result], number: int, unit: _Unit, parent: int | None) -> tuple[int, _Result]:
+    if os.name == "posix" and parent not in (None, os.getpid()):
+        _end_with(parent)
+    return number, function(unit)
+
+
+@cache
+def _end_with(parent: int) -> None:
+    """Make this process end soon after its parent has ended, by a kill too.
+
+    A worker of joblib would finish its fit, and then wait five minutes for another.
+    """
+    if os.getppid() != parent:
+        os._exit(1)
+    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_POLL)
+    os._exit(1)

@@ -1,0 +1,88 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from skcnf._core.workers import run_all
+
+_LARGE = np.ones((500, 1000))  # beyond the megabyte from which joblib maps an array instead of copying it
+
+
+def _tens(unit):
+    number, rows = unit
+    return 10 * number * int(rows[0, 0])
+
+
+def _tens_or_death(unit):
+    """Kill the own process: always for unit 1, at the first attempt for unit 3."""
+    number, folder = unit
+    if number == 1 or (number == 3 and not (folder / "tried").exists()):
+        (folder / "tried").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return 10 * number
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_every_unit_comes_with_its_result(n_jobs):
+    units = [(number, _LARGE) for number in range(5)]
+    results = {unit[0]: result for unit, result in run_all(_tens, units, n_jobs)}
+    assert results == {number: 10 * number for number in range(5)}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_a_killed_worker_costs_its_own_unit_alone(tmp_path, caplog):
+    units = [(number, tmp_path) for number in range(6)]
+    results = {unit[0]: result for unit, result in run_all(_tens_or_death, units, 2)}
+    assert results == {0: 0, 1: None, 2: 20, 3: 30, 4: 40, 5: 50}
+    assert "a worker process was killed" in caplog.text
+
+
+_SCRIPT = """
+import os, sys, time
+from pathlib import Path
+import numpy as np
+from skcnf._core.workers import run_all
+
+def work(unit):
+    Path(sys.argv[1], str(os.getpid())).touch()
+    time.sleep(60)
+
+list(run_all(work, [(number, np.ones((500, 1000))) for number in range(4)], 2))
+"""
+
+
+def _is_alive(process):
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def _wait_until(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.05)
+    return condition()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
+def test_a_killed_run_leaves_neither_workers_nor_their_memory(tmp_path):
+    """The fits would last a minute; the workers end within seconds, and what they shared with them."""
+    (tmp_path / "pids").mkdir()
+    (tmp_path / "scratch").mkdir()
+    environment = {**os.environ, "JOBLIB_TEMP_FOLDER": str(tmp_path / "scratch")}
+    run = subprocess.Popen(
+        [sys.executable, "-c", _SCRIPT, str(tmp_path / "pids")], env=environment, stderr=subprocess.DEVNULL
+    )
+    assert _wait_until(lambda: len(os.listdir(tmp_path / "pids")) == 2)
+    assert list((tmp_path / "scratch").rglob("*.pkl"))
+    run.kill()
+    run.wait()
+    assert _wait_until(lambda: not any(map(_is_alive, os.listdir(tmp_path / "pids"))), 10)
+    assert _wait_until(lambda: not list((tmp_path / "scratch").rglob("*.pkl")), 10)
