@@ -8,8 +8,12 @@ import numpy as np
 from sklearn.base import clone
 
 from skcnf.detectors._base import BaseOutlierDetector, FitRows
+from skcnf.detectors._pyod_tails import TailScorer
+from skcnf.detectors._validation import warn_user
 
 __all__ = ["PyODDetector"]
+
+_N_NEIGHBOURS = 64  # rows that are scored twice to see whether a score depends on the others
 
 
 class PyODDetector(BaseOutlierDetector):
@@ -40,6 +44,17 @@ class PyODDetector(BaseOutlierDetector):
     offset_ : float
     n_features_in_ : int
 
+    Raises
+    ------
+    TypeError
+        By ``fit``, if ``detector`` is none of pyod's.
+
+    Notes
+    -----
+    pyod's COPOD and ECOD rank a row among the training rows and all rows that are scored with it. Here a row's score
+    is the one that pyod gives it alone, whatever is scored beside it. Some other detectors of pyod, e.g. ROD and SOD,
+    score a row differently alone and among others, or at random: then ``fit`` warns.
+
     Examples
     --------
     >>> import numpy as np
@@ -66,11 +81,48 @@ class PyODDetector(BaseOutlierDetector):
         self.random_state = random_state
 
     def _fit_rows(self, rows: FitRows) -> None:
+        _check_is_pyod(self.detector)
         detector = clone(self.detector)
         params = detector.get_params(deep=False)
         if "random_state" in params and params["random_state"] is None:
             detector.set_params(random_state=rows.seed)
         self.detector_ = detector.fit(rows.train)
+        self._tails = TailScorer.of(self.detector_)
+        self._warn_of_neighbours(rows.train[:_N_NEIGHBOURS])
+
+    def _warn_of_neighbours(self, X: np.ndarray) -> None:
+        """Warn where the score of a row is another one alone than among others."""
+        try:
+            alone, among = self._score_samples(X[:1])[0], self._score_samples(X)[0]
+        except Exception as error:  # COF and SOD cannot score fewer rows than they take for neighbours
+            found = f"it cannot score a row alone, or {len(X)} rows ({error})"
+        else:
+            if np.isclose(alone, among, rtol=1e-5):
+                return
+            found = f"a row of X has the score {alone:.6g} alone and {among:.6g} among {len(X) - 1} others"
+        warn_user(
+            self,
+            f"{type(self.detector_).__name__} scores a row by the rows that come with it, or at random: {found}. The "
+            "threshold holds only for rows that are scored as those that calibrated it, all at once.",
+        )
 
     def _score_samples(self, X: np.ndarray) -> np.ndarray:
+        if self._tails is not None:
+            return -self._tails.score(X)
         return -np.asarray(self.detector_.decision_function(X), dtype=np.float64)
+
+
+def _check_is_pyod(detector: Any) -> None:
+    from pyod.models.base import BaseDetector
+
+    if isinstance(detector, BaseDetector):
+        return
+    if isinstance(detector, type):
+        raise TypeError(
+            f"detector must be a fresh detector of pyod; got the class {detector.__name__}, not an instance."
+        )
+    raise TypeError(
+        f"detector must be a detector of pyod, a subclass of pyod.models.base.BaseDetector; got "
+        f"{type(detector).__name__}. scikit-learn's outlier detectors, and those of this package, work as they are: "
+        "their signs need no adapter."
+    )
