@@ -146,11 +146,13 @@ def _signature(detector: BaseEstimator) -> str:
 def start_order(task: Task) -> tuple[int, int]:
     """The place of a task in the order of starting.
 
-    Seeds come one after the other. A fit whose cache others share starts first, and the others start last, so that it
-    is done once.
+    Seeds come one after the other. Within a seed flows come first, because their fits are the longest: short ones at
+    the end keep all workers busy. A fit whose cache others share is the first of all, and the others are the last
+    flows, so that it is done once.
     """
-    shares = getattr(task.detector, "memory", None) is not None
-    return task.key["seed"], 1 if not shares else 0 if task.is_first_problem else 2
+    if getattr(task.detector, "memory", None) is not None:
+        return task.key["seed"], 0 if task.is_first_problem else 2
+    return task.key["seed"], 1 if isinstance(task.detector, BaseFlowDetector) else 3
 
 
 def run_tasks(tasks: Sequence[Task]) -> list[dict[str, Any]]:

@@ -66,8 +66,6 @@ _FLOWS: dict[str, tuple[type[BaseEstimator], dict[str, Any]]] = {
 _PYOD: dict[str, tuple[str, str, dict[str, Any]]] = {
     "KNN": ("knn", "KNN", {}),
     "PCA": ("pca", "PCA", {}),
-    # One leaf: in 128 dimensions the tree of KDE only costs time (2.4 times), the scores are the same.
-    "KDE": ("kde", "KDE", {"leaf_size": 100_000}),
     "LOF": ("lof", "LOF", {}),
     "ABOD": ("abod", "ABOD", {}),
     "MCD": ("mcd", "MCD", {}),
@@ -117,7 +115,8 @@ def _makers(device: str, memory: Any) -> dict[str, Callable[[], BaseEstimator]]:
         "MSE": partial(MSEDetector, **_ON_ALL_ROWS),
         "MSE-ratio": partial(MSERatioDetector, **_ON_ALL_ROWS),
         "GOAD": partial(GOADDetector, device=device),
-        **{name: partial(_pyod, *spec) for name, spec in _PYOD.items()},
+        **{name: partial(_pyod, f"pyod.models.{module}", cls, params) for name, (module, cls, params) in _PYOD.items()},
+        "KDE": partial(_pyod, "skcnf.paper._kde", "KDE", {}),
     }
 
 
@@ -127,7 +126,7 @@ def _flow(cls: type[BaseEstimator], params: dict[str, Any], device: str, memory:
 
 
 def _pyod(module: str, name: str, params: dict[str, Any]) -> PyODDetector:
-    return PyODDetector(getattr(importlib.import_module(f"pyod.models.{module}"), name)(**params), **_ON_ALL_ROWS)
+    return PyODDetector(getattr(importlib.import_module(module), name)(**params), **_ON_ALL_ROWS)
 
 
 def is_deterministic(detector: BaseEstimator) -> bool:

@@ -7,6 +7,7 @@ from sklearn.model_selection import cross_validate
 
 from skcnf import (
     ContrastiveFlowDetector,
+    FlowDetector,
     InlierKFold,
     MSEDetector,
     MSERatioDetector,
@@ -150,13 +151,13 @@ def test_other_parameters_or_data_are_other_results(data, tmp_path):
     assert len(_Spy.calls) == 3
 
 
-def test_a_shared_fit_is_started_first_and_its_sharers_last(data):
-    detectors = {"shares": _Spy(contamination=0.1), "plain": _Spy(contamination=0.2)}
+def test_a_shared_fit_is_started_first_and_short_fits_last(data):
+    detectors = {"short": _Spy(contamination=0.1), "shares": _Spy(contamination=0.1), "flow": FlowDetector()}
     problems = [Problem(name, data.X_train, None, None, data.X_test, {}) for name in ("b", "c")]
     tasks = list(make_tasks({}, "", problems, detectors, (0, 1)))
     detectors["shares"].memory = "a cache"
     order = [(t.key["seed"], t.key["detector"], t.key["inlier_class"]) for t in sorted(tasks, key=start_order)]
-    one_seed = [("shares", "b"), ("plain", "b"), ("plain", "c"), ("shares", "c")]
+    one_seed = [("shares", "b"), ("flow", "b"), ("flow", "c"), ("shares", "c"), ("short", "b"), ("short", "c")]
     assert order == [(seed, *task) for seed in (0, 1) for task in one_seed]
 
 

@@ -1,0 +1,31 @@
+import numpy as np
+import pytest
+from pyod.models.kde import KDE as TreeKDE
+from sklearn.base import clone
+
+from skcnf.datasets import load_cifar10_features
+from skcnf.paper import make_detectors
+from skcnf.paper._kde import KDE
+
+
+@pytest.mark.parametrize("bandwidth", [0.05, 1.0, 7.0])
+def test_scores_are_those_of_pyods_kde(bandwidth):
+    data = load_cifar10_features()
+    X, X_test = data.X_train[:600], data.X_test[:700]
+    ours, theirs = (make(bandwidth=bandwidth).fit(X) for make in (KDE, TreeKDE))
+    np.testing.assert_allclose(ours.decision_function(X_test), theirs.decision_function(X_test), rtol=1e-10)
+    np.testing.assert_allclose(ours.decision_scores_, theirs.decision_scores_, rtol=1e-10)
+    assert ours.threshold_ == pytest.approx(theirs.threshold_)
+
+
+def test_a_row_far_from_all_others_has_a_finite_score():
+    X = np.random.default_rng(0).normal(size=(50, 3))
+    score = KDE(bandwidth=0.01).fit(X).decision_function([[100.0, 0, 0]])
+    assert np.isfinite(score).all()
+    np.testing.assert_allclose(score, TreeKDE(bandwidth=0.01).fit(X).decision_function([[100.0, 0, 0]]))
+
+
+def test_it_is_the_line_ups_kde_and_can_be_cloned():
+    detector = make_detectors(["kde"])["KDE"].detector
+    assert isinstance(detector, KDE)
+    assert clone(detector).get_params() == detector.get_params()
