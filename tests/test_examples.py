@@ -17,6 +17,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 # What each is called with, and the files that it writes; {tmp} is a folder that holds images/ and sheets.zip.
 RUNS = {
     "alarm_on_images": (["{tmp}/alarm.png"], ["alarm.png"]),
+    "camera_loop": (["--frames", "30"], []),
     "low_resolution": (["{tmp}/images", "--epochs", "1", "--output", "{tmp}/correlation.png"], ["correlation.png"]),
     "plot_figure1_histograms": (["--max-epochs", "1", "--output", "{tmp}/figure1.png"], ["figure1.png"]),
     "plot_figure3_difference_density": (

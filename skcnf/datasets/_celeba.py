@@ -10,14 +10,17 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["ATTRIBUTES", "IMAGES", "PARTITIONS", "read_celeba"]
+__all__ = ["ATTRIBUTES", "IMAGES", "OWN_PARTITION", "PARTITIONS", "read_celeba"]
 
 ATTRIBUTES, PARTITIONS, IMAGES = "list_attr_celeba.txt", "list_eval_partition.txt", "img_align_celeba"
+OWN_PARTITION = "list_own_partition.txt"  # in place of the published one, for a part of the images
 _NUMBERS = {"train": "0", "test": "2"}  # 1 is validation
 
 
-def read_celeba(folder: Path, attribute: str) -> dict[str, tuple[list[Path], np.ndarray]]:
+def read_celeba(folder: Path, attribute: str, partition: str = PARTITIONS) -> dict[str, tuple[list[Path], np.ndarray]]:
     """Paths of the aligned images of the partitions train and test; 1 for those that have ``attribute``, else 0.
+
+    ``partition`` names the file that says which image belongs where.
 
     Raises
     ------
@@ -25,10 +28,10 @@ def read_celeba(folder: Path, attribute: str) -> dict[str, tuple[list[Path], np.
         If ``attribute`` is unknown, or a file is cut or malformed.
     """
     has = _read_attribute(folder / ATTRIBUTES, attribute)
-    numbers = _read_partitions(folder / PARTITIONS)
+    numbers = _read_partitions(folder / partition)
     if has.keys() != numbers.keys():
         odd = min(has.keys() ^ numbers.keys())
-        raise ValueError(f"'{folder}': '{odd}' must be both in {ATTRIBUTES} and in {PARTITIONS}; it is in one alone.")
+        raise ValueError(f"'{folder}': '{odd}' must be both in {ATTRIBUTES} and in {partition}; it is in one alone.")
     parts = {}
     for split, number in _NUMBERS.items():
         names = [name for name in has if numbers[name] == number]

@@ -27,6 +27,8 @@ class LabelledFeatures:
     class_names : tuple of str
     name, features : str
         What the images are, and what the features are.
+    note : str, default=""
+        How the images differ from the published data set, where they do; tables print it.
 
     Raises
     ------
@@ -43,6 +45,7 @@ class LabelledFeatures:
     class_names: tuple[str, ...]
     name: str
     features: str
+    note: str = ""
 
     def __post_init__(self) -> None:
         parts = {"X_train": self.X_train, "X_test": self.X_test}

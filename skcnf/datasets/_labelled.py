@@ -28,6 +28,8 @@ class LabelledImages:
         Indices into ``class_names``.
     class_names : tuple of str
     name : str
+    note : str, default=""
+        How they differ from the published data set, where they do; tables print it.
 
     Raises
     ------
@@ -41,6 +43,7 @@ class LabelledImages:
     y_test: np.ndarray | None
     class_names: tuple[str, ...]
     name: str
+    note: str = ""
 
     def __post_init__(self) -> None:
         if self.X_train is None and self.X_test is None:
@@ -74,14 +77,19 @@ class LabelledImages:
             If one has no labels, or their ``classes`` differ.
         """
         y_train, y_test = _targets("train", train), _targets("test", test)
-        names, others = (getattr(dataset, "classes", None) for dataset in (train, test))
-        if (names is None) != (others is None) or (names is not None and list(names) != list(others)):
-            shown = [None if classes is None else list(classes)[:10] for classes in (names, others)]
+        names, others = (_class_names(dataset) for dataset in (train, test))
+        if names != others:
+            shown = [names and names[:10], others and others[:10]]
             raise ValueError(f"train and test must have the same classes; got {shown[0]} and {shown[1]}.")
         if names is None:
             names = np.unique(np.concatenate([y_train, y_test]))
             y_train, y_test = np.searchsorted(names, y_train), np.searchsorted(names, y_test)
         return cls(train, y_train, test, y_test, tuple(map(str, names)), name)
+
+
+def _class_names(dataset: Any) -> Any:
+    classes = getattr(dataset, "classes", None)
+    return None if classes is None else list(classes)
 
 
 def _count(images: Any) -> int | None:
@@ -194,7 +202,7 @@ def flatten_images(
 def _assemble(
     images: LabelledImages, features: str, X_train: np.ndarray | None, X_test: np.ndarray | None, X_aux: Any
 ) -> LabelledFeatures:
-    width = (X_test if X_train is None else X_train).shape[1]
+    width = next(rows.shape[1] for rows in (X_train, X_test) if rows is not None)
     no_rows, no_labels = np.empty((0, width), np.float32), np.empty(0, np.int64)
     return LabelledFeatures(
         no_rows if X_train is None else X_train,
@@ -205,4 +213,5 @@ def _assemble(
         images.class_names,
         images.name,
         features,
+        images.note,
     )

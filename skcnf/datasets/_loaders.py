@@ -6,7 +6,6 @@ import dataclasses
 import os
 import re
 import warnings
-import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,11 +14,11 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from skcnf.datasets._celeba import ATTRIBUTES, IMAGES, PARTITIONS, read_celeba
+from skcnf.datasets._celeba import ATTRIBUTES, IMAGES, OWN_PARTITION, PARTITIONS, read_celeba
 from skcnf.datasets._cifar100 import CIFAR100_CLASSES, CIFAR100_SUPERCLASSES, superclass_labels
 from skcnf.datasets._features import CIFAR10_CLASSES
 from skcnf.datasets._labelled import LabelledImages
-from skcnf.images import read_sheets
+from skcnf.images import archive_members, read_sheets
 
 __all__ = ["IMAGE_DATASETS", "DataNotFoundError", "load_image_dataset", "load_image_folder"]
 
@@ -29,7 +28,10 @@ _CELEBA_PAGE = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
 _IMAGENET_PAGE = "https://www.image-net.org/download.php"
 _CIFAR10_FOLDERS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
-Watch = Callable[[Sequence[str]], Iterable[str]]  # goes through its argument, behind a progress bar
+# Gives the names of splits one by one, and shows a progress bar meanwhile.
+SplitProgress = Callable[[Sequence[str]], Iterable[str]]
+Split = tuple[Any, np.ndarray | None]  # images and labels, both None where the split is not at hand
+_NO_SPLIT: Split = (None, None)
 
 
 class DataNotFoundError(FileNotFoundError):
@@ -49,7 +51,8 @@ def load_image_dataset(
         The folder that holds torchvision's ``cifar-10-batches-py``, ``cifar-100-python``, ``train_32x32.mat`` and
         ``test_32x32.mat`` (SVHN), ``celeba`` (``img_align_celeba``, ``list_attr_celeba.txt``,
         ``list_eval_partition.txt``), ``train`` and ``val`` with a folder for each WordNet id (ImageNet), or, where the
-        folders of CIFAR are not there, the zips of sheets ``cifar10.zip`` and ``cifar100-test.zip``.
+        folders of CIFAR are not there, the zips of sheets ``cifar10.zip``, ``cifar100-train.zip`` and
+        ``cifar100-test.zip``.
     attribute : str, default="Male"
         Of CelebA, else ignored; the classes are the images without it and with it.
     verbose : bool, default=False
@@ -58,9 +61,10 @@ def load_image_dataset(
     Returns
     -------
     LabelledImages
-        Arrays, but lists of paths for CelebA and ImageNet. A split that is not at hand is None: the training split of
-        the CIFAR-100 zip, and either of SVHN and of ImageNet. Test images are ImageNet's ``val``, and CelebA's
-        partition 2.
+        Arrays, but lists of paths for CelebA and ImageNet. A split of CIFAR's zips, of SVHN or of ImageNet that is not
+        at hand is None. Test images are ImageNet's ``val``, and CelebA's partition 2. Where CelebA's published
+        partition is not there but ``list_own_partition.txt`` is, in the same format, the latter is taken, and ``note``
+        says so.
 
     Raises
     ------
@@ -79,9 +83,9 @@ def load_image_dataset(
     """
     if name not in IMAGE_DATASETS:
         raise ValueError(f"name={name!r} is no data set; choose from {list(IMAGE_DATASETS)}.")
-    watch = partial(tqdm, desc=name, unit="split", leave=False, disable=None if verbose else True)
+    track = partial(tqdm, desc=name, unit="split", leave=False, disable=None if verbose else True)
     options = {"attribute": attribute} if name == "celeba" else {}
-    return _READERS[name](Path(root).expanduser(), watch, **options)
+    return _READERS[name](Path(root).expanduser(), track, **options)
 
 
 def load_image_folder(root: str | os.PathLike[str], name: str | None = None) -> LabelledImages:
@@ -114,80 +118,81 @@ def load_image_folder(root: str | os.PathLike[str], name: str | None = None) -> 
     return _from_folders({"train": root / "train", "test": root / "test"}, name or root.resolve().name)
 
 
-def _cifar10(root: Path, watch: Watch) -> LabelledImages:
+def _cifar10(root: Path, track: SplitProgress) -> LabelledImages:
     from torchvision.datasets import CIFAR10
 
-    parts = _cifar("CIFAR-10", CIFAR10, root, "cifar10.zip", _CIFAR10_FOLDERS, watch)
-    return LabelledImages(*parts, CIFAR10_CLASSES, "CIFAR-10")
+    train, test = _cifar("CIFAR-10", CIFAR10, root, ("cifar10.zip",), _CIFAR10_FOLDERS, track)
+    return LabelledImages(*train, *test, class_names=CIFAR10_CLASSES, name="CIFAR-10")
 
 
-def _cifar100(root: Path, watch: Watch) -> LabelledImages:
+def _cifar100(root: Path, track: SplitProgress) -> LabelledImages:
     from torchvision.datasets import CIFAR100
 
-    parts = _cifar("CIFAR-100", CIFAR100, root, "cifar100-test.zip", CIFAR100_CLASSES, watch)
-    return LabelledImages(*parts, CIFAR100_CLASSES, "CIFAR-100")
+    zips = ("cifar100-train.zip", "cifar100-test.zip")
+    train, test = _cifar("CIFAR-100", CIFAR100, root, zips, CIFAR100_CLASSES, track)
+    return LabelledImages(*train, *test, class_names=CIFAR100_CLASSES, name="CIFAR-100")
 
 
-def _cifar100_superclasses(root: Path, watch: Watch) -> LabelledImages:
-    fine = _cifar100(root, watch)
+def _cifar100_superclasses(root: Path, track: SplitProgress) -> LabelledImages:
+    fine = _cifar100(root, track)
     y_train, y_test = (None if y is None else superclass_labels(y) for y in (fine.y_train, fine.y_test))
     names = tuple(CIFAR100_SUPERCLASSES)
     return dataclasses.replace(fine, y_train=y_train, y_test=y_test, class_names=names, name="CIFAR-100 superclasses")
 
 
-def _cifar(title: str, cls: Any, root: Path, sheets: str, classes: Sequence[str], watch: Watch) -> list[Any]:
+def _cifar(
+    title: str, cls: Any, root: Path, zips: Sequence[str], classes: Sequence[str], track: SplitProgress
+) -> list[Split]:
     folder = root / cls.base_folder
-    if not folder.is_dir() and (root / sheets).is_file():
-        return _read_zip(root / sheets, classes, watch)
     if not folder.is_dir():
-        raise _not_found(title, [folder, root / sheets], _CIFAR_PAGE, either=True)
+        present = [root / name for name in zips if (root / name).is_file()]
+        if not present:
+            raise _not_found(title, [folder, *(root / name for name in zips)], _CIFAR_PAGE, either=True)
+        return _read_zips(present, classes, track)
     names = [*(name for name, _ in (*cls.train_list, *cls.test_list)), cls.meta["filename"]]
     missing = [folder / name for name in names if not (folder / name).is_file()]
     if missing:
         raise _not_found(title, missing, _CIFAR_PAGE)
-    parts = []
-    for split in watch(("train", "test")):
+    splits: list[Split] = []
+    for split in track(("train", "test")):
         images = _original(title, cls, root, folder, _CIFAR_PAGE, train=split == "train")
-        parts += [np.ascontiguousarray(images.data), np.array(images.targets, dtype=np.int64)]
-    return parts
+        splits.append((np.ascontiguousarray(images.data), np.array(images.targets, dtype=np.int64)))
+    return splits
 
 
-def _read_zip(path: Path, classes: Sequence[str], watch: Watch) -> list[Any]:
-    """Images and labels of train and test, as indices into ``classes``; None for a split that the zip does not hold."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            splits = {name.split("/")[0] for name in archive.namelist()}
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"'{path}' is not a readable zip file: {error}") from error
-    parts = []
-    for split in watch(("train", "test")):
-        images, folders = read_sheets(path, split) if split in splits else (None, None)
-        parts += [images, None if folders is None else _indices(path, folders, classes)]
-    return parts
+def _read_zips(paths: Sequence[Path], classes: Sequence[str], track: SplitProgress) -> list[Split]:
+    """The splits train and test of zips of sheets, with labels as indices into ``classes``."""
+    held = {path: {name.split("/")[0] for name in archive_members(path)} for path in paths}
+    splits: list[Split] = []
+    for split in track(("train", "test")):
+        holders = [path for path in paths if split in held[path]]
+        if len(holders) > 1:
+            raise ValueError(f"'{holders[0]}' and '{holders[1]}' both hold the split {split!r}; one of them must not.")
+        splits.append(_read_split(holders[0], split, classes) if holders else _NO_SPLIT)
+    return splits
 
 
-def _indices(path: Path, folders: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+def _read_split(path: Path, split: str, classes: Sequence[str]) -> Split:
+    images, folders = read_sheets(path, split)
     present, inverse = np.unique(folders, return_inverse=True)
     unknown = sorted(set(present.tolist()) - set(classes))
     if unknown:
         raise ValueError(f"'{path}': its folders must be classes, as {list(classes[:3])}; got {unknown[:3]}.")
-    return np.array([classes.index(name) for name in present], dtype=np.int64)[inverse]
+    return images, np.array([classes.index(name) for name in present], dtype=np.int64)[inverse]
 
 
-def _svhn(root: Path, watch: Watch) -> LabelledImages:
+def _svhn(root: Path, track: SplitProgress) -> LabelledImages:
     from torchvision.datasets import SVHN
 
     paths = {split: root / SVHN.split_list[split][1] for split in ("train", "test")}
     if not any(path.is_file() for path in paths.values()):
         raise _not_found("SVHN", list(paths.values()), _SVHN_PAGE)
-    parts = []
-    for split in watch(list(paths)):
-        if not paths[split].is_file():
-            parts += [None, None]
-            continue
+    splits: dict[str, Split] = {}
+    for split in track([split for split in paths if paths[split].is_file()]):
         images = _original("SVHN", SVHN, root, paths[split], _SVHN_PAGE, split=split)
-        parts += [np.ascontiguousarray(images.data.transpose(0, 2, 3, 1)), images.labels.astype(np.int64)]
-    return LabelledImages(*parts, tuple(map(str, range(10))), "SVHN")
+        splits[split] = np.ascontiguousarray(images.data.transpose(0, 2, 3, 1)), images.labels.astype(np.int64)
+    train, test = (splits.get(split, _NO_SPLIT) for split in ("train", "test"))
+    return LabelledImages(*train, *test, class_names=tuple(map(str, range(10))), name="SVHN")
 
 
 def _original(title: str, cls: Any, root: Path, where: Path, page: str, **split: Any) -> Any:
@@ -209,46 +214,52 @@ def _original(title: str, cls: Any, root: Path, where: Path, page: str, **split:
             ) from error
 
 
-def _celeba(root: Path, watch: Watch, attribute: str = "Male") -> LabelledImages:
+def _celeba(root: Path, track: SplitProgress, attribute: str = "Male") -> LabelledImages:
     folder = root / "celeba"
-    missing = [folder / name for name in (ATTRIBUTES, PARTITIONS, IMAGES) if not (folder / name).exists()]
+    own = not (folder / PARTITIONS).exists() and (folder / OWN_PARTITION).exists()
+    partition = OWN_PARTITION if own else PARTITIONS
+    missing = [folder / name for name in (ATTRIBUTES, partition, IMAGES) if not (folder / name).exists()]
     if missing:
         raise _not_found("CelebA", missing, _CELEBA_PAGE)
-    parts = read_celeba(folder, attribute)
+    parts = read_celeba(folder, attribute, partition)
     first = [paths[0] for paths, _ in parts.values() if paths and not paths[0].is_file()]
     if first:
         raise _not_found("CelebA", first, _CELEBA_PAGE)
     classes = ("female", "male") if attribute == "Male" else (f"not {attribute}", attribute)
-    return LabelledImages(*parts["train"], *parts["test"], classes, "CelebA")
+    note = ""
+    if own:
+        counts = [len(paths) for paths, _ in parts.values()]
+        note = f"CelebA: not the published partition but {counts[0]:,} images to train and {counts[1]:,} to test"
+    return LabelledImages(*parts["train"], *parts["test"], class_names=classes, name="CelebA", note=note)
 
 
-def _imagenet(root: Path, watch: Watch) -> LabelledImages:
+def _imagenet(root: Path, track: SplitProgress) -> LabelledImages:
     folders = {"train": root / "train", "test": root / "val"}
     named = {split: path for split, path in folders.items() if _has_wordnet_folders(path)}
     if not named:
         wanted = [path / "nNNNNNNNN" for path in folders.values()]
         raise _not_found("ImageNet (a folder of images for each WordNet id)", wanted, _IMAGENET_PAGE)
-    return _from_folders(named, "ImageNet", watch)
+    return _from_folders(named, "ImageNet", track)
 
 
 def _has_wordnet_folders(path: Path) -> bool:
     return path.is_dir() and any(re.fullmatch(r"n\d{8}", entry.name) and entry.is_dir() for entry in path.iterdir())
 
 
-def _from_folders(folders: dict[str, Path], name: str, watch: Watch = iter) -> LabelledImages:
+def _from_folders(folders: dict[str, Path], name: str, track: SplitProgress = iter) -> LabelledImages:
     """Paths of the images below a folder of classes for "train", for "test", or for both."""
-    found = {split: _scan(folders[split], name) for split in watch(list(folders))}
+    found = {split: _scan(folders[split], name) for split in track(list(folders))}
     classes = [part.classes for part in found.values()]
     if classes[0] != classes[-1]:
         odd = sorted(set(classes[0]) ^ set(classes[-1]))
         raise ValueError(f"{name}: {' and '.join(folders)} must have the same classes; only one has {odd[:10]}.")
-    parts = []
-    for split in ("train", "test"):
-        part = found.get(split)
-        # paths, not the ImageFolder: a featurizer's cache knows them by content, and turns them upright
-        parts.append(None if part is None else [Path(path) for path, _ in part.samples])
-        parts.append(None if part is None else np.array(part.targets, dtype=np.int64))
-    return LabelledImages(*parts, tuple(classes[0]), name)
+    train, test = (_paths_and_labels(found[split]) if split in found else _NO_SPLIT for split in ("train", "test"))
+    return LabelledImages(*train, *test, class_names=tuple(classes[0]), name=name)
+
+
+def _paths_and_labels(folder: Any) -> Split:
+    # paths, not the ImageFolder: a featurizer's cache knows them by content, and turns them upright
+    return [Path(path) for path, _ in folder.samples], np.array(folder.targets, dtype=np.int64)
 
 
 def _scan(path: Path, name: str) -> Any:

@@ -1,6 +1,6 @@
 """Images from wherever users keep them: folders, zips, arrays and Datasets, as batches of one size."""
 
-from skcnf.images._archives import ZipImages, open_archive, read_sheets
+from skcnf.images._archives import ZipImages, archive_members, open_archive, read_sheets
 from skcnf.images._augmentation import Augmentation, Draws
 from skcnf.images._batches import count_threads, iter_batches, load_images, progress
 from skcnf.images._decoding import read_image
@@ -18,6 +18,7 @@ __all__ = [
     "ImageSource",
     "Intensity",
     "ZipImages",
+    "archive_members",
     "as_tensor",
     "check_intensity",
     "count_threads",

@@ -41,8 +41,8 @@ class Draws:
 
     def to(self, device: torch.device) -> Draws:
         """The same draws on a device."""
-        parts = (part.to(device) for part in (self.affine, self.colour, self.grey, self.sigma))
-        return Draws(*parts, self.order)
+        affine, colour, grey, sigma = (part.to(device) for part in (self.affine, self.colour, self.grey, self.sigma))
+        return Draws(affine, colour, grey, sigma, self.order)
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,8 @@ class Augmentation:
     def _draw_crops(self, n: int, generator: torch.Generator) -> Tensor:
         shape = (n, _CROP_ATTEMPTS)
         area = _uniform(shape, *self.crop_scale, generator)
-        ratio = _uniform(shape, *map(math.log, self.crop_ratio), generator).exp()
+        narrowest, widest = self.crop_ratio
+        ratio = _uniform(shape, math.log(narrowest), math.log(widest), generator).exp()
         sides = torch.stack([(area * ratio).sqrt(), (area / ratio).sqrt()], -1)  # n x attempts x (width, height)
         fits = (sides <= 1 + 1e-6).all(-1)
         first = sides[torch.arange(n), fits.int().argmax(1)]

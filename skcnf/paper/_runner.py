@@ -92,6 +92,7 @@ def _protocol(
 ) -> tuple[Callable[..., pd.DataFrame], Callable[[pd.DataFrame], pd.DataFrame]]:
     """The protocol's function with its data, and what adds the study's columns to its results."""
     rows = _rows(study, data)
+    notes += [rows.note] if rows.note else []
     columns = partial(_with_columns, study, rows)
     if study.protocol == "one-vs-rest":
         return partial(one_vs_rest, data=rows, classes=classes, pairs=study.pairs), columns
@@ -125,6 +126,7 @@ def _anomalies(study: Study, data: BenchmarkData, notes: list[str]) -> dict[str,
             notes.append(_not_at_hand(study, error))
         else:
             anomalies[other.name] = other.X_test
+            notes += [other.note] if other.note else []
     return anomalies
 
 

@@ -2,8 +2,11 @@ import hashlib
 import io
 import os
 import pickle
+import runpy
 import struct
+import sys
 import zipfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -195,6 +198,23 @@ def test_a_zip_of_sheets_may_hold_one_split(tmp_path):
     assert data.X_test.shape == (6, 3072)
 
 
+def test_a_zip_of_training_sheets_stands_beside_that_of_the_test(tmp_path):
+    _zip_of_sheets(tmp_path / "cifar100-train.zip", "train", ["trout", "worm"])
+    fine = load_image_dataset("cifar100", tmp_path)  # the test split may be missing
+    assert fine.X_test is None
+    _zip_of_sheets(tmp_path / "cifar100-test.zip", "test", ["apple"])
+    fine = load_image_dataset("cifar100", tmp_path)
+    assert [fine.class_names[k] for k in fine.y_train] == ["trout"] * 3 + ["worm"] * 3
+    np.testing.assert_array_equal(fine.X_train, np.concatenate([_pixels(0, 4)[:3], _pixels(1, 4)[:3]]))
+    np.testing.assert_array_equal(fine.X_test, _pixels(0, 4)[:3])
+    coarse = load_image_dataset("cifar100-superclasses", tmp_path)
+    assert [coarse.class_names[k] for k in coarse.y_train] == ["fish"] * 3 + ["non-insect_invertebrates"] * 3
+    assert [coarse.class_names[k] for k in coarse.y_test] == ["fruit_and_vegetables"] * 3
+    _zip_of_sheets(tmp_path / "cifar100-test.zip", "train", ["apple"])
+    with pytest.raises(ValueError, match=r"cifar100-train.zip' and '.*cifar100-test.zip' both hold the split 'train'"):
+        load_image_dataset("cifar100", tmp_path)
+
+
 def test_folders_of_a_zip_are_told_by_name_not_by_number(tmp_path):
     _zip_of_sheets(tmp_path / "cifar10.zip", "train", SHEET_FOLDERS)
     _zip_of_sheets(tmp_path / "cifar10.zip", "test", ["automobile", "ship"])
@@ -290,6 +310,41 @@ def test_a_broken_list_of_celeba_is_refused(celeba, name, line, becomes, message
         load_image_dataset("celeba", celeba)
 
 
+def test_celeba_by_a_partition_of_our_own_says_so(celeba):
+    folder = celeba / "celeba"
+    assert load_image_dataset("celeba", celeba).note == ""
+    lines = [f"{name} {number}" for name, number in zip(CELEBA_NAMES, (0, 0, 0, 0, 0, 2), strict=True)]
+    (folder / "list_own_partition.txt").write_text("\n".join(lines))
+    assert len(load_image_dataset("celeba", celeba).X_train) == 3  # the published one goes before
+    (folder / "list_eval_partition.txt").unlink()
+    images = load_image_dataset("celeba", celeba)
+    assert [path.name for path in images.X_train] == CELEBA_NAMES[:5]
+    assert [path.name for path in images.X_test] == CELEBA_NAMES[5:]
+    assert images.name == "CelebA"
+    assert images.note == "CelebA: not the published partition but 5 images to train and 1 to test"
+    assert flatten_images(images, size=4).note == images.note
+
+
+def test_the_tool_makes_what_the_loader_reads(tmp_path, monkeypatch, capsys):
+    (tmp_path / "celebA").mkdir()
+    for name in CELEBA_NAMES[:4]:
+        Image.new("RGB", (8, 10)).save(tmp_path / "celebA" / name)
+    rows = [f"{name},{row % 2},{int(row < 3)}" for row, name in enumerate(CELEBA_NAMES)]
+    with zipfile.ZipFile(tmp_path / "attributes.csv.zip", "w") as archive:
+        archive.writestr("a.csv", "\n".join(["image_id,Male,Smiling", *rows]))
+        archive.writestr("__MACOSX/._a.csv", "no table")
+    tool = Path(__file__).parents[2] / "tools" / "celeba_subset.py"
+    arguments = [tmp_path / "celebA", tmp_path / "attributes.csv.zip", tmp_path / "data", "--n-train", 3]
+    monkeypatch.setattr(sys, "argv", [str(tool), *map(str, arguments)])
+    runpy.run_path(str(tool), run_name="__main__")
+    assert "4 images, 3 to train" in capsys.readouterr().out
+    images = load_image_dataset("celeba", tmp_path / "data")
+    assert images.y_train.tolist() == [0, 1, 0]
+    assert images.y_test.tolist() == [1]
+    assert load_image_dataset("celeba", tmp_path / "data", attribute="Smiling").y_train.tolist() == [1, 1, 1]
+    assert flatten_images(images, size=4).X_test.shape == (1, 48)
+
+
 def test_celeba_without_its_images_is_not_there(celeba):
     (celeba / "celeba" / "img_align_celeba" / CELEBA_NAMES[0]).unlink()
     with pytest.raises(DataNotFoundError, match=r"CelebA: .*000001.jpg' not there; get it from https://mmlab"):
@@ -354,7 +409,11 @@ def test_folders_of_classes_that_cannot_be_used(tmp_path):
     ("name", "wanted", "page"),
     [
         ("cifar10", "cifar-10-batches-py' or '.*cifar10.zip'", "https://www.cs.toronto.edu"),
-        ("cifar100", "cifar-100-python' or '.*cifar100-test.zip'", "https://www.cs.toronto.edu"),
+        (
+            "cifar100",
+            "cifar-100-python' or '.*cifar100-train.zip' or '.*cifar100-test.zip'",
+            "https://www.cs.toronto.edu",
+        ),
         ("cifar100-superclasses", "cifar-100-python", "https://www.cs.toronto.edu"),
         ("svhn", "train_32x32.mat', '.*test_32x32.mat'", "http://ufldl.stanford.edu"),
         ("celeba", "list_attr_celeba.txt.*list_eval_partition.txt.*img_align_celeba", "https://mmlab.ie.cuhk.edu.hk"),
