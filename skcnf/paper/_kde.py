@@ -1,7 +1,7 @@
 """pyod's KDE with distances from a matrix product: the same scores up to rounding, many times faster.
 
-scikit-learn's `KernelDensity` goes through a tree of the rows. In 128 dimensions a tree prunes nothing, and its distances
-are computed one by one. Only what pairs of rows cost changes here; threshold, sign and parameters are pyod's.
+scikit-learn's `KernelDensity` goes through a tree of the rows. In 128 dimensions a tree prunes nothing, and its
+distances are computed one by one. Only the cost of a pair of rows changes here; threshold and sign are pyod's.
 """
 
 from __future__ import annotations
