@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, failures that name the file, and safetensors without surprises."""
+"""Files that appear whole or not at all, and failures that name the file."""
 
 from __future__ import annotations
 
@@ -8,17 +8,10 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-from safetensors import SafetensorError, safe_open
-
-if TYPE_CHECKING:  # worker processes start sooner without torch
-    from torch import Tensor
 
 __all__ = [
     "check_output",
     "naming",
-    "read_safetensors",
     "remove_abandoned",
     "rename_durably",
     "write_atomically",
@@ -118,12 +111,3 @@ def _is_running(process: int) -> bool:
     except OSError:  # it belongs to another user
         return True
     return True
-
-
-def read_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Metadata and tensors of a safetensors file; a ValueError that names the file where it is none."""
-    try:
-        with safe_open(os.fspath(path), framework="pt") as file:
-            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}
-    except SafetensorError as error:
-        raise ValueError(f"'{path}' is not a readable safetensors file: {error}") from error

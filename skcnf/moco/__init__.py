@@ -12,6 +12,7 @@ from skcnf.moco._weights import (
     check_encoder_path,
     fetch_official,
     load_encoder,
+    rebuild_encoder,
     resolve_weights,
     save_encoder,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "load_encoder",
     "pretrain",
     "process_group",
+    "rebuild_encoder",
     "resolve_weights",
     "save_encoder",
     "uniformity",

@@ -7,6 +7,7 @@ The output of the *head* is the feature: anomaly detection with contrastive flow
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,7 @@ ARCHITECTURES: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, i
 }
 # stem: kernel size, stride, whether a max-pooling follows
 _STEMS = {"imagenet": (7, 2, True), "strided": (3, 2, False), "small": (3, 1, False)}
+_LARGEST_IMAGE = 4096  # px; a spec of a file may ask for more than memory holds
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -59,12 +61,21 @@ class EncoderSpec:
     std: tuple[float, float, float] = _IMAGENET_STD
 
     def __post_init__(self) -> None:
-        for name, allowed in (("arch", ARCHITECTURES), ("stem", _STEMS), ("head", ("linear", "mlp"))):
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name}={getattr(self, name)!r} is not one of {sorted(allowed)}.")
-        if self.width < 8 or self.width % 8:
+        for name, choices in (("arch", [*ARCHITECTURES]), ("stem", [*_STEMS]), ("head", ["linear", "mlp"])):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name}={getattr(self, name)!r} is not one of {sorted(choices)}.")
+        for name, most in (("width", None), ("out_features", None), ("image_size", _LARGEST_IMAGE)):
+            value = getattr(self, name)
+            if type(value) is not int or value < 1 or (most is not None and value > most):
+                allowed = "above 0" if most is None else f"from 1 to {most}"
+                raise ValueError(f"{name}={value!r} is no whole number {allowed}.")
+        if self.width % 8:
             # channels-last convolutions of fewer than 8 channels corrupt memory on the CPU (seen with torch 2.15)
             raise ValueError(f"width={self.width} is not a multiple of 8.")
+        for name, least in (("mean", -math.inf), ("std", 0)):
+            value = getattr(self, name)
+            if len(value) != 3 or not all(type(x) in (int, float) and least < x < math.inf for x in value):
+                raise ValueError(f"{name}={value!r} is no triple of numbers{' above 0' if least == 0 else ''}.")
 
 
 class _Encoder(ResNet):

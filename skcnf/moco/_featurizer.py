@@ -193,11 +193,15 @@ class MocoFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             raise ValueError(f"weights: the module must map images (n, 3, s, s) to features (n, d); got {type(out)}.")
         # without noise nothing is drawn, not even from the global generator that random_state=None stands for
         seed = int(check_random_state(self.random_state).randint(2**31 - 1)) if self.noise_std > 0 else 0
-        self.encoder_, self._spec, self._size, self._seed = encoder, spec, size, seed
-        self._intensity = intensity
-        self._digest = weights_digest(encoder)
-        self.n_features_out_ = self._n_features_out = out.shape[1]
+        self._set_encoder(encoder, out.shape[1], seed)
         return self
+
+    def _set_encoder(self, encoder: nn.Module, n_features_out: int, seed: int) -> None:
+        """Set all fitted attributes; a saved featurizer is restored by this."""
+        self.encoder_, self._spec, self._seed = encoder, getattr(encoder, "spec", EncoderSpec()), seed
+        self._size, self._intensity = self.image_size or self._spec.image_size, check_intensity(self.intensity)
+        self._digest = weights_digest(encoder)
+        self.n_features_out_ = self._n_features_out = n_features_out
 
     def transform(self, X: Any) -> np.ndarray:
         """Featurise images.

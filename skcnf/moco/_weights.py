@@ -13,14 +13,14 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from skcnf._core.files import read_safetensors, write_atomically
+from skcnf._core.container import read_container, refusing, write_container
+from skcnf._core.files import remove_abandoned, write_atomically
 from skcnf.moco._encoders import ARCHITECTURES, EncoderSpec, build_encoder
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "check_encoder_path",
     "fetch_official",
     "load_encoder",
+    "rebuild_encoder",
     "resolve_weights",
     "save_encoder",
 ]
@@ -40,7 +41,8 @@ OFFICIAL_CHECKPOINTS = {
     name: (_OFFICIAL.format(name), md5)
     for name, md5 in (("moco_v1_200ep", "b251726a"), ("moco_v2_200ep", "59fd9945"), ("moco_v2_800ep", "a04e12f8"))
 }
-_FORMAT = "skcnf-encoder-1"
+_FORMAT = "skcnf-encoder-2"
+_WITHOUT_CHECKSUM = "skcnf-encoder-1"
 _PICKLED = (".pth", ".pt", ".tar", ".ckpt")
 
 
@@ -132,11 +134,12 @@ def save_encoder(encoder: nn.Module, path: str | os.PathLike[str], dtype: torch.
         name: (tensor.to(dtype) if tensor.is_floating_point() else tensor).contiguous().cpu()
         for name, tensor in encoder.state_dict().items()
     }
-    spec = json.dumps(asdict(encoder.spec))
+    spec = asdict(cast(EncoderSpec, encoder.spec))
+    remove_abandoned(path)
     if Path(path).suffix == ".safetensors":
-        write_atomically(path, safetensors_bytes(tensors, {"format": _FORMAT, "spec": spec}))
+        write_container(path, _FORMAT, {"spec": spec}, tensors)
     else:
-        write_atomically(path, _official_bytes(tensors, encoder.spec, spec))
+        write_atomically(path, _official_bytes(tensors, spec))
 
 
 def check_encoder_path(path: str | os.PathLike[str]) -> None:
@@ -146,10 +149,10 @@ def check_encoder_path(path: str | os.PathLike[str]) -> None:
         raise ValueError(f"'{path}' ends in {suffix!r}; encoders are written as .safetensors or {', '.join(_PICKLED)}.")
 
 
-def _official_bytes(tensors: dict[str, Tensor], spec: EncoderSpec, text: str) -> bytes:
+def _official_bytes(tensors: dict[str, Tensor], spec: dict[str, Any]) -> bytes:
     state = {f"module.encoder_{role}.{name}": tensor for role in "qk" for name, tensor in tensors.items()}
     buffer = io.BytesIO()
-    torch.save({"arch": spec.arch, "state_dict": state, "skcnf_spec": text}, buffer)
+    torch.save({"arch": spec["arch"], "state_dict": state, "skcnf_spec": json.dumps(spec)}, buffer)
     return buffer.getvalue()
 
 
@@ -164,40 +167,52 @@ def load_encoder(path: str | os.PathLike[str]) -> nn.Module:
     ValueError
         If the file is no encoder (naming the file). Nothing in the file is ever executed.
     """
-    return _load_safetensors(path) if Path(path).suffix == ".safetensors" else _load_official(path)
+    with refusing(path, "an encoder"):
+        return _load_safetensors(path) if Path(path).suffix == ".safetensors" else _load_official(path)
 
 
 def _load_safetensors(path: str | os.PathLike[str]) -> nn.Module:
-    metadata, state = read_safetensors(path)
-    if metadata.get("format") != _FORMAT:
-        raise ValueError(f"'{path}' is a safetensors file, but not an encoder saved by skcnf.save_encoder.")
-    return _rebuild(_parse_spec(metadata.get("spec"), path), state, path)
+    _, header, state = read_container(path, [_FORMAT], [_WITHOUT_CHECKSUM])
+    spec = header.get("spec")
+    return rebuild_encoder(json.loads(spec) if isinstance(spec, str) else spec, state)
 
 
-def _parse_spec(text: Any, path: object) -> EncoderSpec:
+def rebuild_encoder(spec: Any, state: Mapping[str, Tensor]) -> nn.Module:
+    """The encoder of a spec, as `dataclasses.asdict` gives it, with the weights of ``state``, in float32.
+
+    Raises
+    ------
+    ValueError
+        If the spec describes no encoder, or the state does not fit it. Nothing is built before that is known.
+    """
+    if not isinstance(spec, dict) or not all(isinstance(name, str) for name in spec):
+        raise ValueError("its header describes no encoder.")
     try:
-        spec = json.loads(text)
-        return EncoderSpec(**{key: tuple(value) if isinstance(value, list) else value for key, value in spec.items()})
-    except (AttributeError, TypeError, ValueError) as error:
-        raise ValueError(f"'{path}' has a header that describes no encoder: {error}") from error
+        fields: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in spec.items()
+        }
+        parsed = EncoderSpec(**fields)
+    except TypeError as error:
+        raise ValueError(f"its header describes no encoder: {error}") from error
+    return _rebuild(parsed, state)
 
 
 def _load_official(path: str | os.PathLike[str]) -> nn.Module:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
+    except OSError:
         raise
     except Exception as error:  # torch raises a different class for every way a file can be broken
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        # its messages are long, and advise to read the file without care
         raise ValueError(
-            f"'{path}' is not a readable MoCo checkpoint, and nothing in it was executed: {reason}"
+            f"it is no readable MoCo checkpoint ({type(error).__name__}), and nothing in it was executed."
         ) from error
-    state = _query_encoder_state(checkpoint, path)
+    state = _query_encoder_state(checkpoint)
     text = checkpoint.get("skcnf_spec")
-    return _rebuild(_spec_of_state(state, path) if text is None else _parse_spec(text, path), state, path)
+    return _rebuild(_spec_of_state(state), state) if text is None else rebuild_encoder(json.loads(text), state)
 
 
-def _query_encoder_state(checkpoint: object, path: object) -> dict[str, Tensor]:
+def _query_encoder_state(checkpoint: object) -> dict[str, Tensor]:
     nested = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, Mapping) else None
     state = {}
     for key, value in nested.items() if isinstance(nested, Mapping) else ():
@@ -206,13 +221,13 @@ def _query_encoder_state(checkpoint: object, path: object) -> dict[str, Tensor]:
             state[name.removeprefix("encoder_q.")] = value
     if not state:
         raise ValueError(
-            f"'{path}' holds no 'encoder_q' weights: it is not a MoCo v1 or v2 checkpoint (a linear-evaluation "
-            "checkpoint lacks the head this method needs)."
+            "it holds no 'encoder_q' weights: it is not a MoCo v1 or v2 checkpoint (a linear-evaluation checkpoint "
+            "lacks the head this method needs)."
         )
     return state
 
 
-def _spec_of_state(state: Mapping[str, Tensor], path: object) -> EncoderSpec:
+def _spec_of_state(state: Mapping[str, Tensor]) -> EncoderSpec:
     counts = tuple(
         len({name.split(".")[1] for name in state if name.startswith(f"layer{stage}.")}) for stage in range(1, 5)
     )
@@ -222,17 +237,20 @@ def _spec_of_state(state: Mapping[str, Tensor], path: object) -> EncoderSpec:
     last = state.get("fc.2.weight" if head == "mlp" else "fc.weight")
     first = state.get("conv1.weight")
     if arch is None or last is None or first is None:
-        raise ValueError(f"'{path}': residual blocks {counts} with {len(state)} tensors are no known MoCo ResNet.")
+        raise ValueError(f"residual blocks {counts} with {len(state)} tensors are no known MoCo ResNet.")
     stem = "imagenet" if first.shape[-1] == 7 else "small"
     size = 224 if stem == "imagenet" else 32
     return EncoderSpec(arch, first.shape[0], stem, head, last.shape[0], image_size=size)
 
 
-def _rebuild(spec: EncoderSpec, state: Mapping[str, Tensor], path: object) -> nn.Module:
+def _rebuild(spec: EncoderSpec, state: Mapping[str, Tensor]) -> nn.Module:
     with torch.device("meta"):  # no memory, no initial weights: a header may ask for any size
         encoder = build_encoder(spec)
     try:
         encoder.load_state_dict(dict(state), strict=True, assign=True)
     except RuntimeError as error:
-        raise ValueError(f"'{path}' does not fit its own architecture: {error}") from error
-    return encoder.float().eval()
+        raise ValueError(f"it does not fit its own architecture: {error}") from error
+    encoder = encoder.float().eval()
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in encoder.state_dict().values()):
+        raise ValueError("it holds weights that are not finite.")
+    return encoder

@@ -1,5 +1,17 @@
-"""Fitted detectors as files that hold no code."""
+"""Fitted detectors and pipelines as files that hold no code."""
 
-from skcnf.saving._detectors import load_detector, save_detector
+from skcnf.saving._bundles import NotSavableError, check_savable, info, load, load_thumbnails, save
 
-__all__ = ["load_detector", "save_detector"]
+# The names of version 0.1
+load_detector, save_detector = load, save
+
+__all__ = [
+    "NotSavableError",
+    "check_savable",
+    "info",
+    "load",
+    "load_detector",
+    "load_thumbnails",
+    "save",
+    "save_detector",
+]
