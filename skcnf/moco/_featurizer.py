@@ -180,13 +180,11 @@ class MocoFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         ValueError
             If ``weights``, ``device`` or X cannot be used.
         """
-        intensity = check_intensity(self.intensity)
         if not is_stream(X):
-            image_source(X, intensity)
+            image_source(X, check_intensity(self.intensity))
         resolve_device(self.device)
         encoder = resolve_encoder(self.weights)
-        spec = getattr(encoder, "spec", EncoderSpec())
-        size = self.image_size or spec.image_size
+        size = self.image_size or getattr(encoder, "spec", EncoderSpec()).image_size
         with torch.no_grad():
             out = encoder(torch.zeros(1, 3, size, size))
         if not torch.is_tensor(out) or out.ndim != 2:

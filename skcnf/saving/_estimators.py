@@ -115,6 +115,7 @@ def _attributes(estimator: BaseEstimator, prefix: str, store: Store) -> dict[str
     stored = {}
     if isinstance(estimator, PyODDetector):
         values["detector_"] = estimator.detector_.neigh_._fit_X
+        del values["_tails"]  # None, as KNN has none
     kinds = _kinds(type(estimator))
     unknown = [name for name in values if name not in kinds and name not in params and name != _OUTPUT]
     if unknown:
@@ -227,7 +228,7 @@ def _pyod_of(node: dict[str, Any], prefix: str, store: Store) -> PyODDetector:
     estimator._validate_params()
     attributes = _attributes_of(PyODDetector, node, prefix, store)
     attributes["detector_"] = KNN(**params).fit(attributes["detector_"])
-    for name, value in attributes.items():
+    for name, value in {**attributes, "_tails": None}.items():
         setattr(estimator, name, value)
     return estimator
 
