@@ -37,6 +37,13 @@ def add_benchmark(commands: argparse._SubParsersAction) -> None:
         "table.txt and auroc.png. With --table or --ablation that table instead, with the paper's figures beside, as "
         ".txt, .csv, .rst and .tex. A run that was cut goes on where it stopped.",
     )
+    _add_choices(command)
+    _add_means(command)
+    command.set_defaults(run=_benchmark)
+
+
+def _add_choices(command: argparse.ArgumentParser) -> None:
+    """What to compute."""
     command.add_argument(
         "--quick", action="store_true", help=f"one class ({', '.join(_QUICK_CLASSES)}); under two minutes on 2 cores"
     )
@@ -44,8 +51,12 @@ def add_benchmark(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--detectors", type=names, metavar="A,B", help="rows of the table (default: all)")
     command.add_argument("--table", type=_table, metavar="N", help="table 1 to 5 or 7 to 15 of the paper, or 'all'")
     command.add_argument("--ablation", choices=_ABLATIONS, help="one choice varied")
-    command.add_argument("--data", type=Path, metavar="DIR", help="where data sets of images are (see the guide)")
     command.add_argument("--seeds", type=count, default=1, metavar="N", help="runs, with seeds 0 to N-1 (default: 1)")
+
+
+def _add_means(command: argparse.ArgumentParser) -> None:
+    """Where the data come from, where to compute, and where to write."""
+    command.add_argument("--data", type=Path, metavar="DIR", help="where data sets of images are (see the guide)")
     command.add_argument("--n-jobs", type=int, default=-1, metavar="N", help="processes (default: -1, one a core)")
     command.add_argument("--device", default="auto", help="of the flows: auto, cpu, cuda (default: auto)")
     command.add_argument(
@@ -55,7 +66,6 @@ def add_benchmark(commands: argparse._SubParsersAction) -> None:
         help="fit by fit, or all flows of a detector as one model (default: auto, batched on a GPU)",
     )
     command.add_argument("--output", type=Path, default=Path("results"), help="folder (default: results)")
-    command.set_defaults(run=_benchmark)
 
 
 def _table(text: str) -> int | str:

@@ -151,11 +151,7 @@ def dataset_vs_dataset(
     ValueError
         If anomalies have another width than the data, or ``output`` is a file of other columns.
     """
-    _check_width(data, anomalies)
-    parts = [data.X_test, *anomalies.values()]
-    owner = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
-    labels = {name: _labels(owner == 0, owner == number) for number, name in enumerate(anomalies, start=1)}
-    problem = Problem(data.name, data.X_train, None, data.X_aux, np.concatenate(parts), labels)
+    problem = _dataset_problem(data, anomalies)
     digest = hashlib.sha256(data.fingerprint().encode())
     digest.update(np.ascontiguousarray(problem.X_test).data)
     return run_protocol(
@@ -184,6 +180,15 @@ def _run_classes(
     problems = [_class_problem(data, name, by_anomalies) for name, by_anomalies in labels.items()]
     header = {"dataset": data.name, "protocol": protocol, "features": data.features}
     return run_protocol(header, data.fingerprint(), problems, detectors, output=output, **options)
+
+
+def _dataset_problem(data: LabelledFeatures, anomalies: Mapping[str, np.ndarray]) -> Problem:
+    """All training rows as inliers; the test rows of all data sets, with labels against each other data set alone."""
+    _check_width(data, anomalies)
+    parts = [data.X_test, *anomalies.values()]
+    owner = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    labels = {name: _labels(owner == 0, owner == number) for number, name in enumerate(anomalies, start=1)}
+    return Problem(data.name, data.X_train, None, data.X_aux, np.concatenate(parts), labels)
 
 
 def _check_width(data: LabelledFeatures, anomalies: Mapping[str, np.ndarray]) -> None:

@@ -28,19 +28,22 @@ def compare_detectors(
     Parameters
     ----------
     results : DataFrame
-        Of `one_vs_rest`; rows of one data set and one kind of anomalies.
+        The table of `one_vs_rest`; rows of one data set and one kind of anomalies.
     reference : str, default="CF"
+        The detector that all others are compared to.
     metric : str, default="auroc"
+        The column to compare.
     confidence_level : float, default=0.95
+        The level of the bootstrap interval.
     n_resamples : int, default=9999
-        Of the bootstrap.
+        The number of bootstrap resamples.
     random_state : int, default=0
-        Draws the resamples.
+        The seed that draws the resamples.
 
     Returns
     -------
     DataFrame
-        Indexed by detector: ``difference`` (mean of reference less detector, in points of per cent), ``low`` and
+        A row for each detector: ``difference`` (mean of reference less detector, in points of per cent), ``low`` and
         ``high`` (its bootstrap confidence interval, bias-corrected and accelerated), ``wins`` (classes where the
         reference is ahead), ``n_classes``, ``p`` (two-sided Wilcoxon signed-rank test) and ``p_holm`` (the same after
         Holm's correction for the number of detectors). Interval and p are NaN for fewer than 2 classes.
@@ -57,17 +60,17 @@ def compare_detectors(
     for name in wide.columns.drop(reference):
         differences = (wide[reference] - wide[name]).dropna().to_numpy()
         low, high = _interval(differences, confidence_level, n_resamples, random_state)
-        rows[name] = {
-            "difference": differences.mean(),
-            "low": low,
-            "high": high,
-            "wins": int((differences > 0).sum()),
-            "n_classes": len(differences),
-            "p": float(stats.wilcoxon(differences).pvalue) if len(differences) > 1 and differences.any() else np.nan,
-        }
+        rows[name] = {"difference": differences.mean(), "low": low, "high": high, **_signs(differences)}
     table = pd.DataFrame.from_dict(rows, orient="index")
     table["p_holm"] = holm(table["p"].to_numpy())
     return table
+
+
+def _signs(differences: np.ndarray) -> dict[str, float]:
+    """How often the reference is ahead, and the p-value of Wilcoxon's test."""
+    testable = len(differences) > 1 and differences.any()
+    p = float(stats.wilcoxon(differences).pvalue) if testable else np.nan
+    return {"wins": int((differences > 0).sum()), "n_classes": len(differences), "p": p}
 
 
 def _interval(differences: np.ndarray, confidence_level: float, n_resamples: int, seed: int) -> tuple[float, float]:
