@@ -80,7 +80,7 @@ def run(name, cls, params, per_feature, seed):
             warnings.simplefilter("ignore", UserWarning)
             detector.fit(X, X_aux=data.X_aux)
         values.append(auroc(y, detector.score_samples(X_test)))
-        epochs.append(detector.n_epochs_)
+        epochs.append(detector.best_epoch_)
     each = " ".join(f"{100 * value:.1f}" for value in values)
     took = time.perf_counter() - start
     return f"{name:36s} seed {seed}  {100 * np.mean(values):.2f}  ({each})  epochs {epochs}  {took:.0f} s"

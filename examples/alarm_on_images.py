@@ -44,7 +44,7 @@ with sklearn.config_context(enable_metadata_routing=True):
 alarms = pipeline.predict(test) == -1
 print(f"false alarms: {alarms[y_test == 1].mean():.1%} of patches from another part of the temple")
 print(f"detected:     {alarms[y_test == -1].mean():.1%} of the flower's patches")
-print(f"epochs kept:  {pipeline['flow'].n_epochs_}")
+print(f"epochs kept:  {pipeline['flow'].best_epoch_}")
 
 if len(sys.argv) > 1:
     ScoreHistogramDisplay.from_estimator(pipeline, test, y_test).figure_.savefig(sys.argv[1], dpi=150)

@@ -58,7 +58,7 @@ def main():
         detector = ContrastiveFlowDetector(max_epochs=args.max_epochs, random_state=0, verbose=True)
         detector.fit(data.X_train[data.y_train == number], X_aux=data.X_aux)
         rows[name] = detector.score_samples(data.X_test), np.where(data.y_test == number, 1, -1)
-        print(f"{name}: fitted, {detector.n_epochs_} epochs kept")
+        print(f"{name}: fitted, {detector.best_epoch_} epochs kept")
 
     args.output.mkdir(parents=True, exist_ok=True)
     for figure, (n, groups) in FIGURES.items():

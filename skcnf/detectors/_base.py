@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, ClassVar
@@ -28,7 +28,7 @@ from skcnf.flows import FlowTask, train_together
 
 __all__ = ["BaseOutlierDetector", "FitRows", "FitSteps"]
 
-FitSteps = Iterator[Sequence[FlowTask]]
+FitSteps = Generator[Sequence[FlowTask]]  # of flows that the caller trains before it asks for more
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +51,7 @@ class FitRows:
     seed: int
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class BaseOutlierDetector(OutlierMixin, DecisionMixin, metaclass=ABCMeta):
     """Base of the detectors.
 
@@ -71,10 +72,10 @@ class BaseOutlierDetector(OutlierMixin, DecisionMixin, metaclass=ABCMeta):
         "random_state": ["random_state"],
     }
 
-    contamination: str | float
-    false_alarm_rate: float
-    validation_fraction: float
-    random_state: Any
+    validation_fraction: float = 0.1
+    contamination: str | float = "auto"
+    false_alarm_rate: float = 0.05
+    random_state: Any = None
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any = None, X_aux: Any = None) -> BaseOutlierDetector:
@@ -149,10 +150,10 @@ class BaseOutlierDetector(OutlierMixin, DecisionMixin, metaclass=ABCMeta):
         order = random_state.permutation(n_rows)
         return order[n_held_out:], order[:n_held_out]
 
-    def _training(self, rows: FitRows) -> FitSteps:
-        """Learn from ``rows``, step by step: each step is a batch of flows that the caller trains."""
+    def _training(self, rows: Any) -> FitSteps:
+        """Learn from ``rows``, as ``_split`` made them; each step is a batch of flows that the caller trains."""
         self._fit_rows(rows)
-        return iter(())
+        yield from ()
 
     def _fit_rows(self, rows: FitRows) -> None:
         """Learn from ``rows.train``, and from ``rows.X_aux`` where it is of use."""
@@ -171,15 +172,25 @@ class BaseOutlierDetector(OutlierMixin, DecisionMixin, metaclass=ABCMeta):
         self.offset_ = float(np.percentile(self._score_samples(X), 100.0 * float(self.contamination)))
 
     def score_samples(self, X: Any) -> np.ndarray:
-        """Score rows; higher = more normal.
+        """Return the score of each row; higher = more normal.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+            Rows of the features that ``fit`` saw.
 
         Returns
         -------
         ndarray of shape (n_samples,), dtype float64
+            In the unit that the description of the class names: nats for flows (a log-density in the space of X, or a
+            log-ratio) and GOAD, squared units of X for distances to means, pyod's own unit for its detectors.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before ``fit``.
+        ValueError
+            If X is no finite two-dimensional array of as many features as in ``fit``.
         """
         check_is_fitted(self)
         return self._score_samples(check_rows(self, X, reset=False))

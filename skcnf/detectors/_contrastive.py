@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -22,31 +23,35 @@ _AUTO_CLAMP_PER_FEATURE = 0.5  # nats; chosen by the protocol in docs/defaults.r
 
 
 @with_shared_parameters
+@dataclass(kw_only=True, eq=False, repr=False)
 class ContrastiveFlowDetector(BaseFlowDetector):
-    """Contrastive normalizing flow: likelihood up on inliers, down on auxiliary rows, clamped.
+    """Contrastive normalizing flow: it raises the likelihood of inliers and lowers that of auxiliary rows.
 
-    The flow learns the normalised positive difference of the two densities, softened by the clamp's floor
-    (`skcnf.flows.optimal_density` is its exact optimum), and scores by its log-density. Without ``X_aux`` it is
-    the plain flow, and ``fit`` warns.
+    With inliers x, auxiliary rows a, the flow T and its Jacobian J_T, training minimises
+
+        mean nll(x) - aux_weight * mean min(nll(a), nll_clamp),    nll(x) = |T(x)|^2 / 2 - log|det J_T(x)|.
+
+    The flow so learns the normalised positive difference of the two densities, softened by the clamp
+    (`skcnf.flows.optimal_density` is the exact optimum). The score is its log-density, in nats in the space of X.
+    Without ``X_aux`` it is the plain flow, and ``fit`` warns.
 
     Parameters
     ----------
     nll_clamp : "auto" or float, default="auto"
-        An auxiliary row whose negative log-likelihood, in nats in the space of X and without the constant
-        (d/2) log 2 pi, exceeds this has no gradient. It depends on the scale of X: the paper's 0 suits features of
-        unit norm (Table 6). "auto" does not: it is what an independent normal of the inliers' means and variances
-        scores at on average, plus half a nat a feature.
+        An auxiliary row has no gradient once its negative log-likelihood, in nats in the space of X and without the
+        constant (d/2) log 2 pi, exceeds the clamp. A number depends on the scale of X: the paper's 0 suits features of
+        unit norm (Table 6). "auto" follows the scale: it is the mean negative log-likelihood of the inliers under an
+        independent normal of their means and variances, plus half a nat for each feature.
     aux_weight : float, default=1.0
-        Weight of the auxiliary term; 1 is the paper's.
+        Weight of the auxiliary term; the paper has 1.
     warmup_epochs : int, default=0
-        First epochs, of likelihood alone.
+        The first epochs train by likelihood alone.
     {flow_parameters}
-    {common_parameters}
 
     Attributes
     ----------
     nll_clamp_ : float
-        The clamp in force, in the units of ``nll_clamp``.
+        The clamp in force, in the unit of ``nll_clamp``.
     {flow_attributes}
 
     References
@@ -73,58 +78,9 @@ class ContrastiveFlowDetector(BaseFlowDetector):
         "warmup_epochs": [Interval(Integral, 0, None, closed="left")],
     }
 
-    def __init__(
-        self,
-        *,
-        nll_clamp: str | float = "auto",
-        aux_weight: float = 1.0,
-        warmup_epochs: int = 0,
-        n_blocks: int = 8,
-        hidden_units: int = 512,
-        affine_clamp: float = 3.0,
-        permute_soft: bool = False,
-        standardize: bool = True,
-        noise_std: float = 0.01,
-        max_epochs: int = 20,
-        patience: int = 3,
-        tol: float = 0.0,
-        stopping: str = "auto",
-        batch_size: int = 256,
-        learning_rate: float = 1e-3,
-        weight_decay: float = 0.0,
-        validation_fraction: float = 0.1,
-        contamination: str | float = "auto",
-        false_alarm_rate: float = 0.05,
-        device: str | torch.device = "auto",
-        n_flows: int = 1,
-        random_state: Any = None,
-        verbose: bool = False,
-    ) -> None:
-        super().__init__(
-            n_blocks=n_blocks,
-            hidden_units=hidden_units,
-            affine_clamp=affine_clamp,
-            permute_soft=permute_soft,
-            standardize=standardize,
-            noise_std=noise_std,
-            max_epochs=max_epochs,
-            patience=patience,
-            tol=tol,
-            stopping=stopping,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            validation_fraction=validation_fraction,
-            contamination=contamination,
-            false_alarm_rate=false_alarm_rate,
-            device=device,
-            n_flows=n_flows,
-            random_state=random_state,
-            verbose=verbose,
-        )
-        self.nll_clamp = nll_clamp
-        self.aux_weight = aux_weight
-        self.warmup_epochs = warmup_epochs
+    nll_clamp: str | float = "auto"
+    aux_weight: float = 1.0
+    warmup_epochs: int = 0
 
     def _fit_flows(self, rows: FlowRows, device: torch.device) -> FitSteps:
         self.nll_clamp_ = _auto_clamp(rows.train) if self.nll_clamp == "auto" else float(self.nll_clamp)
@@ -159,19 +115,21 @@ def _auto_clamp(X: np.ndarray) -> float:
 
 
 @with_shared_parameters
+@dataclass(kw_only=True, eq=False, repr=False)
 class OutlierExposureDetector(BaseFlowDetector):
-    """Outlier exposure: a flow of the inliers, fine-tuned so that auxiliary rows are less likely by a margin.
+    """Outlier exposure: a flow of the inliers is fine-tuned until auxiliary rows are less likely by a margin.
 
-    Without ``X_aux`` it is the plain flow, and ``fit`` warns.
+    The first stage trains by likelihood. The second adds ``aux_weight * mean max(margin + nll(x) - nll(a), 0)`` over
+    pairs of an inlier x and an auxiliary row a, without gradient through nll(x). The score is the flow's log-density,
+    in nats in the space of X. Without ``X_aux`` it is the plain flow, and ``fit`` warns.
 
     Parameters
     ----------
     margin : "auto" or float, default="auto"
-        Nats by which inliers should be more likely than auxiliary rows; "auto" is 1 a feature.
+        Inliers should be more likely than auxiliary rows by so many nats; "auto" is 1 for each feature.
     aux_weight : float, default=1.0
-        Weight of the hinge.
+        Weight of the margin loss.
     {flow_parameters}
-    {common_parameters}
 
     Attributes
     ----------
@@ -192,56 +150,8 @@ class OutlierExposureDetector(BaseFlowDetector):
         "aux_weight": [Interval(Real, 0, None, closed="left")],
     }
 
-    def __init__(
-        self,
-        *,
-        margin: str | float = "auto",
-        aux_weight: float = 1.0,
-        n_blocks: int = 8,
-        hidden_units: int = 512,
-        affine_clamp: float = 3.0,
-        permute_soft: bool = False,
-        standardize: bool = True,
-        noise_std: float = 0.01,
-        max_epochs: int = 20,
-        patience: int = 3,
-        tol: float = 0.0,
-        stopping: str = "auto",
-        batch_size: int = 256,
-        learning_rate: float = 1e-3,
-        weight_decay: float = 0.0,
-        validation_fraction: float = 0.1,
-        contamination: str | float = "auto",
-        false_alarm_rate: float = 0.05,
-        device: str | torch.device = "auto",
-        n_flows: int = 1,
-        random_state: Any = None,
-        verbose: bool = False,
-    ) -> None:
-        super().__init__(
-            n_blocks=n_blocks,
-            hidden_units=hidden_units,
-            affine_clamp=affine_clamp,
-            permute_soft=permute_soft,
-            standardize=standardize,
-            noise_std=noise_std,
-            max_epochs=max_epochs,
-            patience=patience,
-            tol=tol,
-            stopping=stopping,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            validation_fraction=validation_fraction,
-            contamination=contamination,
-            false_alarm_rate=false_alarm_rate,
-            device=device,
-            n_flows=n_flows,
-            random_state=random_state,
-            verbose=verbose,
-        )
-        self.margin = margin
-        self.aux_weight = aux_weight
+    margin: str | float = "auto"
+    aux_weight: float = 1.0
 
     def _stages(self, data: FlowData) -> list[Stage]:
         self.margin_ = float(data.X.shape[1] if self.margin == "auto" else self.margin)

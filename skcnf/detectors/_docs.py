@@ -1,4 +1,4 @@
-"""Parameters that detectors share, documented once and set into their docstrings."""
+"""Parameters and attributes that detectors share, documented once and set into their docstrings."""
 
 from __future__ import annotations
 
@@ -7,72 +7,106 @@ from typing import TypeVar
 
 __all__ = ["with_shared_parameters"]
 
-_COMMON = """\
-validation_fraction : float in (0, 0.5), default=0.1
-    Share of the inliers that is held out: half of it stops training, the other half calibrates the threshold.
+_THRESHOLD = """\
 contamination : "auto" or float in (0, 0.5], default="auto"
-    A float is the share of training rows that ``predict`` flags. "auto" sets the threshold for
-    ``false_alarm_rate`` on held-out rows.
+    "auto" sets the threshold for ``false_alarm_rate`` by the scores of held-out rows. A float is the share of the
+    training rows that ``predict`` flags; there are no p-values then until `recalibrate`.
 false_alarm_rate : float in (0, 1), default=0.05
     With ``contamination="auto"``: the share of new inliers that may be flagged.
+random_state : int, RandomState instance or None, default=None
+    Draws the held-out rows and whatever else is random. Global generators are left alone."""
+
+_CALIBRATION = f"""\
+validation_fraction : float in (0, 0.5), default=0.1
+    With ``contamination="auto"``: the share of the inliers that is held out to calibrate the threshold. With a float
+    contamination the detector learns from every row.
+{_THRESHOLD}"""
+
+_DEVICE = """\
 device : str or torch.device, default="auto"
     Where to train and score; "auto" is CUDA, else the CPU.
-random_state : int, RandomState instance or None, default=None
-    Draws the held-out rows, weights, batches and noise. Global generators are left alone.
 verbose : bool, default=False
-    A progress bar where standard error is a terminal."""
+    Show a progress bar where standard error is a terminal."""
 
-_FLOW = """\
+_FLOW = f"""\
 n_blocks : int, default=8
-    Coupling blocks of the flow.
+    The number of coupling blocks of the flow.
 hidden_units : int, default=512
     Width of the hidden layer of each block's subnetwork.
 affine_clamp : float, default=3.0
     Bounds the log-scale of a coupling, in nats.
 permute_soft : bool, default=False
-    Random rotations between blocks in place of random permutations.
+    Put random rotations between the blocks in place of random permutations.
 standardize : bool, default=True
     Shift and scale each feature by mean and standard deviation before the flow. Scores stay log-densities in the
     space of X.
 noise_std : float, default=0.01
-    Standard deviation, in the space of X, of the noise added to every batch anew.
+    Standard deviation, in the space of X, of the noise that each batch gets anew.
 max_epochs : int, default=20
-    Passes over the inliers at most.
+    A stage of training passes over the inliers so many times at most.
 patience : int, default=3
-    Epochs without an improvement after which training stops; the best epoch's weights are kept.
+    Training stops after so many epochs without an improvement; the weights of the best epoch are kept.
 tol : float, default=0.0
-    What counts as an improvement of the criterion.
-stopping : {"auto", "auroc", "likelihood"}, default="auto"
-    What to watch on held-out rows: the AUROC of inliers against auxiliary rows, or the likelihood of inliers. "auto"
+    An improvement of the criterion must exceed this.
+stopping : {{"auto", "auroc", "likelihood"}}, default="auto"
+    The criterion on held-out rows: the AUROC of inliers against auxiliary rows, or the likelihood of inliers. "auto"
     is the former where ``X_aux`` is given.
 batch_size : int, default=256
-    Inliers, and as many auxiliary rows, of a step.
+    A step takes so many inliers, and as many auxiliary rows.
 learning_rate : float, default=1e-3
-    Of Adam.
+    Adam's step size.
 weight_decay : float, default=0.0
-    Of Adam.
+    Adam's L2 penalty.
 n_flows : int, default=1
-    Flows of different seeds, trained on the same rows; the score is the mean of their log-densities."""
+    So many flows of different seeds are trained on the same rows; the score is the log-density of their mixture.
+validation_fraction : float in (0, 0.5), default=0.1
+    The share of the inliers that is held out: one half of it stops training, the other calibrates the threshold.
+{_THRESHOLD}
+{_DEVICE}"""
 
-_FLOW_ATTRIBUTES = """\
+_FITTED = """\
+offset_ : float
+    The threshold of ``predict``, in the unit of the score; with groups, that of all calibration rows together.
+group_offsets_ : dict of str to float
+    The threshold of each group of `recalibrate`; empty without groups.
+calibration_scores_ : ndarray of shape (n_calibration,)
+    The scores of the calibration rows, in ascending order. Missing where ``contamination`` is a float, until
+    `recalibrate`.
+calibration_groups_ : ndarray of int of shape (n_calibration,)
+    With groups alone: the group of each of them, as a position in ``group_offsets_``.
+false_alarm_rate_ : float
+    The rate that the threshold stands for. Missing where ``contamination`` is a float, until `recalibrate`.
+recalibrated_ : bool
+    Whether the calibration rows came from `recalibrate`; otherwise ``fit`` held them out.
+n_features_in_ : int
+    The number of features.
+feature_names_in_ : ndarray of shape (n_features,)
+    The names of the features, where X has names."""
+
+_FLOW_ATTRIBUTES = f"""\
 flows_ : list of RealNVP
-    In float64, over standardised rows.
+    The trained flows, in float64, over standardised rows.
 flow_ : RealNVP
     The first of them.
 location_, scale_ : ndarray of shape (n_features,)
-    Of the standardisation.
+    What standardisation subtracts and divides by.
 history_ : list of dict
-    Of the first flow, a record an epoch: ``epoch``, ``loss``, ``val_nll`` (nats), ``val_auroc``,
-    ``aux_active_fraction``.
-n_epochs_ : int
-    The epoch whose weights were kept, of the first flow.
+    A record for each epoch of the first flow, stage after stage: ``epoch``, ``loss``, ``val_nll`` (nats),
+    ``val_auroc``, ``aux_active_fraction``.
+best_epoch_ : int
+    The epoch whose weights were kept, of the first flow. Where training has stages, each starts from the best weights
+    of the one before, and this is the sum of their best epochs.
 aux_active_fraction_ : float
-    Share of auxiliary rows with a gradient in the last epoch; NaN where they have no part in it.
-offset_ : float
-    The threshold of ``predict``, in nats.
-n_features_in_ : int"""
+    The share of auxiliary rows with a gradient in the last epoch; NaN where they have no part in training.
+{_FITTED}"""
 
-_SECTIONS = {"common_parameters": _COMMON, "flow_parameters": _FLOW, "flow_attributes": _FLOW_ATTRIBUTES}
+_SECTIONS = {
+    "calibration_parameters": _CALIBRATION,
+    "device_parameters": _DEVICE,
+    "flow_parameters": _FLOW,
+    "fitted_attributes": _FITTED,
+    "flow_attributes": _FLOW_ATTRIBUTES,
+}
 _T = TypeVar("_T", bound=type)
 
 

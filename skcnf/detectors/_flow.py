@@ -30,6 +30,25 @@ _SCORING_BATCH = 16_384
 _ModuleT = TypeVar("_ModuleT", bound=nn.Module)
 
 
+@dataclass(frozen=True)
+class AuxRows:
+    """The auxiliary rows of one fit.
+
+    Parameters
+    ----------
+    X : ndarray of shape (m, d)
+        All of them; they may be a memory map larger than memory.
+    train : ndarray of int
+        The rows of X to train on.
+    validation : ndarray of shape (m_validation, d)
+        Rows that tell when to stop.
+    """
+
+    X: np.ndarray
+    train: np.ndarray
+    validation: np.ndarray
+
+
 @dataclass(frozen=True, kw_only=True)
 class FlowRows(FitRows):
     """The rows of one fit of flows; half of the held-out inliers tell when to stop, the others calibrate.
@@ -38,17 +57,14 @@ class FlowRows(FitRows):
     ----------
     validation : ndarray of shape (n_validation, d)
         Inliers that tell when to stop.
-    aux_rows : ndarray of int or None
-        The rows of ``X_aux``, which may be larger than memory, to train on.
-    aux_validation : ndarray of shape (m_validation, d) or None
-        Auxiliary rows that tell when to stop.
+    aux : AuxRows or None
     """
 
     validation: np.ndarray
-    aux_rows: np.ndarray | None
-    aux_validation: np.ndarray | None
+    aux: AuxRows | None
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class BaseFlowDetector(BaseOutlierDetector):
     """Base of the detectors that have a flow: standardisation, tensors, training, scores and samples."""
 
@@ -73,50 +89,22 @@ class BaseFlowDetector(BaseOutlierDetector):
         "verbose": ["verbose"],
     }
 
-    def __init__(
-        self,
-        *,
-        n_blocks: int = 8,
-        hidden_units: int = 512,
-        affine_clamp: float = 3.0,
-        permute_soft: bool = False,
-        standardize: bool = True,
-        noise_std: float = 0.01,
-        max_epochs: int = 20,
-        patience: int = 3,
-        tol: float = 0.0,
-        stopping: str = "auto",
-        batch_size: int = 256,
-        learning_rate: float = 1e-3,
-        weight_decay: float = 0.0,
-        validation_fraction: float = 0.1,
-        contamination: str | float = "auto",
-        false_alarm_rate: float = 0.05,
-        device: str | torch.device = "auto",
-        n_flows: int = 1,
-        random_state: Any = None,
-        verbose: bool = False,
-    ) -> None:
-        self.n_blocks = n_blocks
-        self.hidden_units = hidden_units
-        self.affine_clamp = affine_clamp
-        self.permute_soft = permute_soft
-        self.standardize = standardize
-        self.noise_std = noise_std
-        self.max_epochs = max_epochs
-        self.patience = patience
-        self.tol = tol
-        self.stopping = stopping
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.validation_fraction = validation_fraction
-        self.contamination = contamination
-        self.false_alarm_rate = false_alarm_rate
-        self.device = device
-        self.n_flows = n_flows
-        self.random_state = random_state
-        self.verbose = verbose
+    n_blocks: int = 8
+    hidden_units: int = 512
+    affine_clamp: float = 3.0
+    permute_soft: bool = False
+    standardize: bool = True
+    noise_std: float = 0.01
+    max_epochs: int = 20
+    patience: int = 3
+    tol: float = 0.0
+    stopping: str = "auto"
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    n_flows: int = 1
+    device: str | torch.device = "auto"
+    verbose: bool = False
 
     # Fitting
 
@@ -152,18 +140,13 @@ class BaseFlowDetector(BaseOutlierDetector):
         half = len(held_out) // 2
         # of two rows only one is held out: it does both
         validation, calibration = (held_out[:half], held_out[half:]) if half else (held_out, held_out)
-        aux_rows = aux_validation = None
-        if X_aux is not None:
-            order = random_state.permutation(len(X_aux))
-            n_validation = min(_MAX_AUX_VALIDATION_ROWS, max(1, round(0.1 * len(X_aux))))
-            aux_rows, aux_validation = order[n_validation:], X_aux[order[:n_validation]]
+        aux = None if X_aux is None else _split_aux(X_aux, random_state)
         return FlowRows(
             train=X[train],
             validation=X[validation],
             calibration=X[calibration] if self.contamination == "auto" else None,
             X_aux=X_aux,
-            aux_rows=aux_rows,
-            aux_validation=aux_validation,
+            aux=aux,
             seed=int(random_state.randint(2**31 - 1)),
         )
 
@@ -184,23 +167,23 @@ class BaseFlowDetector(BaseOutlierDetector):
         return FlowData(
             X=tensor(rows.train),
             X_val=tensor(rows.validation),
-            X_aux=None if rows.X_aux is None else self._aux_rows(rows, device),
-            X_aux_val=None if rows.aux_validation is None else tensor(rows.aux_validation),
+            X_aux=None if rows.aux is None else self._aux_rows(rows.aux, device),
+            X_aux_val=None if rows.aux is None else tensor(rows.aux.validation),
             noise_std=noise if self.noise_std > 0 else 0.0,
         )
 
     def _standardised(self, rows: np.ndarray) -> np.ndarray:
         return ((rows - self.location_) / self.scale_).astype(np.float32)
 
-    def _aux_rows(self, rows: FlowRows, device: torch.device) -> Tensor | StreamedRows:
+    def _aux_rows(self, aux: AuxRows, device: torch.device) -> Tensor | StreamedRows:
         """The auxiliary rows to train on: in memory where they are few, else read batch by batch."""
-        streamed = StreamedRows(rows.X_aux, rows.aux_rows, self._standardised, device)
-        return streamed if len(streamed) * rows.X_aux.shape[1] > _MAX_NUMBERS_IN_MEMORY else streamed.read()
+        streamed = StreamedRows(aux.X, aux.train, self._standardised, device)
+        return streamed if len(streamed) * aux.X.shape[1] > _MAX_NUMBERS_IN_MEMORY else streamed.read()
 
     def _train(self, flows: list[RealNVP], data: FlowData, seed: int) -> FitSteps:
         """Train ``flows``, stage by stage, and keep them."""
         history: list[Epoch] = []
-        n_epochs = 0
+        best_epoch = 0
         for number, stage in enumerate(self._stages(data)):
             tasks = [
                 FlowTask(self._trainer(own + number), flow, data, stage)
@@ -208,9 +191,9 @@ class BaseFlowDetector(BaseOutlierDetector):
             ]
             yield tasks
             history += tasks[0].result.history
-            n_epochs += tasks[0].result.best_epoch
+            best_epoch += tasks[0].result.best_epoch
         self.flows_ = [for_scoring(flow) for flow in flows]
-        self.history_, self.n_epochs_ = history, n_epochs
+        self.history_, self.best_epoch_ = history, best_epoch
 
     def _stages(self, data: FlowData) -> list[Stage]:
         """What to train for, one after the other."""
@@ -266,6 +249,12 @@ class BaseFlowDetector(BaseOutlierDetector):
         return rows * self.scale_ + self.location_
 
 
+def _split_aux(X_aux: np.ndarray, random_state: np.random.RandomState) -> AuxRows:
+    order = random_state.permutation(len(X_aux))
+    n_validation = min(_MAX_AUX_VALIDATION_ROWS, max(1, round(0.1 * len(X_aux))))
+    return AuxRows(X_aux, order[n_validation:], X_aux[order[:n_validation]])
+
+
 def feature_scale(X: np.ndarray) -> np.ndarray:
     """Standard deviation (d,) of the features of X (n, d), 1 for constant ones."""
     mean, scale = X.mean(axis=0, dtype=np.float64), X.std(axis=0, dtype=np.float64)
@@ -293,14 +282,14 @@ def for_scoring(module: _ModuleT) -> _ModuleT:
 
 @with_shared_parameters
 class FlowDetector(BaseFlowDetector):
-    """Score by the log-density of a normalizing flow trained by maximum likelihood on inliers.
+    """Score by the log-density of a normalizing flow, trained by maximum likelihood on inliers.
 
-    ``X_aux``, where given, has no part in the gradient: it only tells when to stop.
+    The score is in nats in the space of X. ``X_aux``, where given, has no part in the gradient: it only tells when to
+    stop.
 
     Parameters
     ----------
     {flow_parameters}
-    {common_parameters}
 
     Attributes
     ----------

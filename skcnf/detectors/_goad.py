@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -14,6 +15,7 @@ from skcnf._core.devices import resolve_device
 from skcnf._core.progress import check_finite
 from skcnf._core.rows import row_batches
 from skcnf.detectors._base import BaseOutlierDetector, FitRows
+from skcnf.detectors._docs import with_shared_parameters
 from skcnf.detectors._flow import evaluate, feature_scale, for_scoring
 from skcnf.detectors._goad_network import GOADNetwork, GOADTrainer, log_probabilities
 
@@ -22,6 +24,8 @@ __all__ = ["GOADDetector"]
 _SCORING_NUMBERS = 2**22  # of the largest array of a batch: 32 MiB in float64
 
 
+@with_shared_parameters
+@dataclass(kw_only=True, eq=False, repr=False)
 class GOADDetector(BaseOutlierDetector):
     """GOAD: score by how surely a network tells which random affine map made each transformed copy of a row.
 
@@ -38,7 +42,8 @@ class GOADDetector(BaseOutlierDetector):
     hidden_units : int, default=32
         Width of the network's layers, and of its features.
     n_layers : int, default=5
-        Linear layers of the network. With 1, ``standardize`` and without b_m all centres would be 0: it learns nothing.
+        Linear layers of the network. With 1 layer, ``standardize=True`` and ``bias_std=0`` all centres would be 0, and
+        the network would learn nothing.
     bias_std : float, default=0.0
         Standard deviation of the elements of the maps' b_m; the paper's are 0. Those of W_m are standard normal.
     margin : float, default=1.0
@@ -51,36 +56,23 @@ class GOADDetector(BaseOutlierDetector):
     n_epochs : int, default=1
         Passes over the rows. More make it a worse detector on some thousand rows; the paper has 25 on 10^5.
     batch_size : int, default=64
-        Rows of a step at most.
+        A step takes so many rows at most.
     learning_rate : float, default=1e-3
-        Of Adam.
+        Adam's step size.
     standardize : bool, default=True
         Shift and scale each feature by its mean and standard deviation first.
-    validation_fraction : float in (0, 0.5), default=0.1
-        Share of rows that is held out to calibrate the threshold under "auto".
-    contamination : "auto" or float in (0, 0.5], default="auto"
-        A float is the share of training rows that ``predict`` flags, and no row is held out. "auto" sets the threshold
-        for ``false_alarm_rate`` on held-out rows.
-    false_alarm_rate : float in (0, 1), default=0.05
-        With ``contamination="auto"``: the share of new inliers that may be flagged.
-    device : str or torch.device, default="auto"
-        Where to train and score; "auto" is CUDA, else the CPU.
-    random_state : int, RandomState instance or None, default=None
-        Draws the held-out rows, maps, weights and batches. Global generators are left alone.
-    verbose : bool, default=False
-        A progress bar where standard error is a terminal.
+    {calibration_parameters}
+    {device_parameters}
 
     Attributes
     ----------
     network_ : GOADNetwork
         In float64, over standardised rows.
     location_, scale_ : ndarray of shape (n_features,)
-        Of the standardisation.
+        What standardisation subtracts and divides by.
     history_ : list of dict
-        A record an epoch: ``epoch``, ``loss``.
-    offset_ : float
-        The threshold of ``predict``, in nats.
-    n_features_in_ : int
+        A record for each epoch: ``epoch``, ``loss``.
+    {fitted_attributes}
 
     Notes
     -----
@@ -123,46 +115,20 @@ class GOADDetector(BaseOutlierDetector):
         "verbose": ["verbose"],
     }
 
-    def __init__(
-        self,
-        *,
-        n_transforms: int = 256,
-        n_outputs: int = 32,
-        hidden_units: int = 32,
-        n_layers: int = 5,
-        bias_std: float = 0.0,
-        margin: float = 1.0,
-        cross_entropy_weight: float = 10.0,
-        epsilon: float = 0.0,
-        n_epochs: int = 1,
-        batch_size: int = 64,
-        learning_rate: float = 1e-3,
-        standardize: bool = True,
-        validation_fraction: float = 0.1,
-        contamination: str | float = "auto",
-        false_alarm_rate: float = 0.05,
-        device: str | torch.device = "auto",
-        random_state: Any = None,
-        verbose: bool = False,
-    ) -> None:
-        self.n_transforms = n_transforms
-        self.n_outputs = n_outputs
-        self.hidden_units = hidden_units
-        self.n_layers = n_layers
-        self.bias_std = bias_std
-        self.margin = margin
-        self.cross_entropy_weight = cross_entropy_weight
-        self.epsilon = epsilon
-        self.n_epochs = n_epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.standardize = standardize
-        self.validation_fraction = validation_fraction
-        self.contamination = contamination
-        self.false_alarm_rate = false_alarm_rate
-        self.device = device
-        self.random_state = random_state
-        self.verbose = verbose
+    n_transforms: int = 256
+    n_outputs: int = 32
+    hidden_units: int = 32
+    n_layers: int = 5
+    bias_std: float = 0.0
+    margin: float = 1.0
+    cross_entropy_weight: float = 10.0
+    epsilon: float = 0.0
+    n_epochs: int = 1
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    standardize: bool = True
+    device: str | torch.device = "auto"
+    verbose: bool = False
 
     def _fit_rows(self, rows: FitRows) -> None:
         device, X = resolve_device(self.device), rows.train

@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from skcnf.detectors._base import BaseOutlierDetector, FitRows
+from skcnf.detectors._docs import with_shared_parameters
 
 __all__ = ["MSEDetector", "MSERatioDetector"]
 
 
+@with_shared_parameters
 class MSEDetector(BaseOutlierDetector):
-    """Score by the squared Euclidean distance to the mean of the inliers.
+    """Score by the negative squared Euclidean distance to the mean of the inliers.
 
-    Equal to the log-density of an isotropic normal, up to scale and constant. Nothing is standardised.
+    The score is the log-density of an isotropic normal up to scale and constant, in squared units of X. Nothing is
+    standardised.
 
     Parameters
     ----------
-    contamination : "auto" or float in (0, 0.5], default="auto"
-        A float is the share of training rows that ``predict`` flags. "auto" sets the threshold for
-        ``false_alarm_rate`` on held-out rows.
-    false_alarm_rate : float in (0, 1), default=0.05
-        With ``contamination="auto"``: the share of new inliers that may be flagged.
-    validation_fraction : float in (0, 0.5), default=0.1
-        With ``contamination="auto"``: the share of the rows that is held out to calibrate the threshold.
-    random_state : int, RandomState instance or None, default=None
-        Draws the held-out rows.
+    {calibration_parameters}
 
     Attributes
     ----------
     mean_ : ndarray of shape (n_features,)
-    offset_ : float
-    n_features_in_ : int
+        The mean of the training rows.
+    {fitted_attributes}
 
     Examples
     --------
@@ -44,19 +39,6 @@ class MSEDetector(BaseOutlierDetector):
     array([ 1, -1])
     """
 
-    def __init__(
-        self,
-        *,
-        contamination: str | float = "auto",
-        false_alarm_rate: float = 0.05,
-        validation_fraction: float = 0.1,
-        random_state: Any = None,
-    ) -> None:
-        self.contamination = contamination
-        self.false_alarm_rate = false_alarm_rate
-        self.validation_fraction = validation_fraction
-        self.random_state = random_state
-
     def _fit_rows(self, rows: FitRows) -> None:
         self.mean_ = rows.train.mean(axis=0, dtype=np.float64)
 
@@ -64,29 +46,33 @@ class MSEDetector(BaseOutlierDetector):
         return -_squared_distance(X, self.mean_)
 
 
+@with_shared_parameters
 class MSERatioDetector(MSEDetector):
     """Score by the squared distance to the auxiliary mean, less that to the inlier mean.
 
-    The log-ratio of two isotropic normals, up to scale. Without ``X_aux`` it is `MSEDetector`, and ``fit`` warns.
+    The score is the log-ratio of two isotropic normals up to scale, in squared units of X. Without ``X_aux`` it is
+    `MSEDetector`, and ``fit`` warns.
 
     Parameters
     ----------
-    contamination : "auto" or float in (0, 0.5], default="auto"
-        A float is the share of training rows that ``predict`` flags. "auto" sets the threshold for
-        ``false_alarm_rate`` on held-out rows.
-    false_alarm_rate : float in (0, 1), default=0.05
-        With ``contamination="auto"``: the share of new inliers that may be flagged.
-    validation_fraction : float in (0, 0.5), default=0.1
-        With ``contamination="auto"``: the share of the rows that is held out to calibrate the threshold.
-    random_state : int, RandomState instance or None, default=None
-        Draws the held-out rows.
+    {calibration_parameters}
 
     Attributes
     ----------
-    mean_, aux_mean_ : ndarray of shape (n_features,)
-        ``aux_mean_`` is None without ``X_aux``.
-    offset_ : float
-    n_features_in_ : int
+    mean_ : ndarray of shape (n_features,)
+        The mean of the training rows.
+    aux_mean_ : ndarray of shape (n_features,) or None
+        The mean of the auxiliary rows; None without ``X_aux``.
+    {fitted_attributes}
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skcnf import MSERatioDetector
+    >>> rng = np.random.default_rng(0)
+    >>> X, X_aux = rng.normal(size=(500, 8)), rng.normal(3.0, size=(500, 8))
+    >>> MSERatioDetector(random_state=0).fit(X, X_aux).predict([[0.0] * 8, [3.0] * 8])
+    array([ 1, -1])
     """
 
     _uses_aux: ClassVar[bool] = True

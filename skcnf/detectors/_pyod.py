@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from sklearn.base import clone
 
 from skcnf.detectors._base import BaseOutlierDetector, FitRows
+from skcnf.detectors._docs import with_shared_parameters
 from skcnf.detectors._pyod_tails import TailScorer
 from skcnf.detectors._validation import warn_user
 
@@ -16,33 +18,26 @@ __all__ = ["PyODDetector"]
 _N_NEIGHBOURS = 64  # rows that are scored twice to see whether a score depends on the others
 
 
+@with_shared_parameters
+@dataclass(kw_only=True, eq=False, repr=False)
 class PyODDetector(BaseOutlierDetector):
     """Any detector of pyod as a scikit-learn outlier detector.
 
-    pyod scores abnormality and labels anomalies 1; here higher is more normal and anomalies are -1. pyod's own
-    ``contamination`` and threshold are not used.
+    pyod scores abnormality and labels anomalies 1; here higher is more normal and anomalies are -1. The score is the
+    negative of pyod's, in pyod's unit. pyod's own ``contamination`` and threshold are not used.
 
     Parameters
     ----------
     detector : pyod detector
         It is cloned, then fitted. Where its own ``random_state`` is None, it follows ``random_state``. Detectors
         without one, e.g. OCSVM and LODA, draw from NumPy's global generator.
-    contamination : "auto" or float in (0, 0.5], default="auto"
-        A float is the share of training rows that ``predict`` flags. "auto" sets the threshold for
-        ``false_alarm_rate`` on held-out rows.
-    false_alarm_rate : float in (0, 1), default=0.05
-        With ``contamination="auto"``: the share of new inliers that may be flagged.
-    validation_fraction : float in (0, 0.5), default=0.1
-        With ``contamination="auto"``: the share of the rows that is held out to calibrate the threshold.
-    random_state : int, RandomState instance or None, default=None
-        Draws the held-out rows and seeds the detector.
+    {calibration_parameters}
 
     Attributes
     ----------
     detector_ : pyod detector
         The fitted clone.
-    offset_ : float
-    n_features_in_ : int
+    {fitted_attributes}
 
     Raises
     ------
@@ -65,20 +60,7 @@ class PyODDetector(BaseOutlierDetector):
     array([ 1, -1])
     """
 
-    def __init__(
-        self,
-        detector: Any,
-        *,
-        contamination: str | float = "auto",
-        false_alarm_rate: float = 0.05,
-        validation_fraction: float = 0.1,
-        random_state: Any = None,
-    ) -> None:
-        self.detector = detector
-        self.contamination = contamination
-        self.false_alarm_rate = false_alarm_rate
-        self.validation_fraction = validation_fraction
-        self.random_state = random_state
+    detector: Any = field(kw_only=False)
 
     def _fit_rows(self, rows: FitRows) -> None:
         _check_is_pyod(self.detector)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,27 +20,28 @@ __all__ = ["FlowRatioDetector"]
 
 
 @with_shared_parameters
+@dataclass(kw_only=True, eq=False, repr=False)
 class FlowRatioDetector(BaseFlowDetector):
     """Score by the log-ratio of a flow of the inliers and a flow of the auxiliary rows.
 
     The auxiliary flow is trained first; the inlier flow starts from it and is fine-tuned on inliers, or is trained from
-    scratch. Both are standardised by the auxiliary rows. Without ``X_aux`` this is `FlowDetector`, and ``fit`` warns.
+    scratch. Both are standardised by the auxiliary rows. The score is the difference of the two log-densities, in nats.
+    Without ``X_aux`` this is `FlowDetector`, and ``fit`` warns.
 
     Parameters
     ----------
     fine_tune : bool, default=True
-        Whether the inlier flow starts from the auxiliary flow; if not, from the weights that `FlowDetector` would draw.
-        Stopping by AUROC watches the log-ratio either way.
+        Whether the inlier flow starts from the auxiliary flow; otherwise it starts from the weights that `FlowDetector`
+        would draw. Stopping by AUROC watches the log-ratio either way.
     memory : str, joblib.Memory or None, default=None
-        Caches the auxiliary flow, which depends on ``X_aux``, the parameters (but ``fine_tune``) and the seed alone:
-        give detectors that share all three one memory, and it is trained once.
+        Caches the auxiliary flow, which depends on ``X_aux``, the parameters other than ``fine_tune``, and the seed
+        alone. Detectors that share all three and this memory train it once.
     {flow_parameters}
-    {common_parameters}
 
     Attributes
     ----------
-    aux_flow_ : RealNVP
-        None without ``X_aux``.
+    aux_flow_ : RealNVP or None
+        The flow of the auxiliary rows; None without ``X_aux``.
     {flow_attributes}
 
     References
@@ -56,63 +58,15 @@ class FlowRatioDetector(BaseFlowDetector):
         "memory": [None, str, HasMethods(["cache"])],
     }
 
-    def __init__(
-        self,
-        *,
-        fine_tune: bool = True,
-        memory: Any = None,
-        n_blocks: int = 8,
-        hidden_units: int = 512,
-        affine_clamp: float = 3.0,
-        permute_soft: bool = False,
-        standardize: bool = True,
-        noise_std: float = 0.01,
-        max_epochs: int = 20,
-        patience: int = 3,
-        tol: float = 0.0,
-        stopping: str = "auto",
-        batch_size: int = 256,
-        learning_rate: float = 1e-3,
-        weight_decay: float = 0.0,
-        validation_fraction: float = 0.1,
-        contamination: str | float = "auto",
-        false_alarm_rate: float = 0.05,
-        device: str | torch.device = "auto",
-        n_flows: int = 1,
-        random_state: Any = None,
-        verbose: bool = False,
-    ) -> None:
-        super().__init__(
-            n_blocks=n_blocks,
-            hidden_units=hidden_units,
-            affine_clamp=affine_clamp,
-            permute_soft=permute_soft,
-            standardize=standardize,
-            noise_std=noise_std,
-            max_epochs=max_epochs,
-            patience=patience,
-            tol=tol,
-            stopping=stopping,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            validation_fraction=validation_fraction,
-            contamination=contamination,
-            false_alarm_rate=false_alarm_rate,
-            device=device,
-            n_flows=n_flows,
-            random_state=random_state,
-            verbose=verbose,
-        )
-        self.fine_tune = fine_tune
-        self.memory = memory
+    fine_tune: bool = True
+    memory: Any = None
 
     def _fit_flows(self, rows: FlowRows, device: torch.device) -> FitSteps:
-        if rows.X_aux is None:
+        if rows.aux is None:
             self.aux_flow_ = None
             yield from super()._fit_flows(rows, device)
             return
-        auxiliary = self._auxiliary(rows.X_aux[rows.aux_rows], device, rows.seed)
+        auxiliary = self._auxiliary(rows.aux.X[rows.aux.train], device, rows.seed)
         self.location_, self.scale_ = auxiliary.location_, auxiliary.scale_
         self.aux_flow_ = auxiliary.flow_.to(device)
         data = self._data(rows, device)

@@ -194,7 +194,7 @@ def _measure(task: Task, estimator: BaseEstimator, fit_seconds: float) -> Iterat
     start = time.perf_counter()
     scores = np.asarray(estimator.score_samples(task.problem.X_test))
     seconds = {"fit_seconds": fit_seconds, "score_seconds": time.perf_counter() - start}
-    n_epochs = float(getattr(estimator, "n_epochs_", math.nan))
+    n_epochs = float(getattr(estimator, "best_epoch_", math.nan))
     for key, labels in zip(task.keys(), task.problem.labels.values(), strict=True):
         metrics = evaluate_scores(labels[labels != 0], scores[labels != 0])
         yield {**key, **metrics, **seconds, "n_epochs": n_epochs, "error": ""}

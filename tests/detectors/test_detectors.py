@@ -290,7 +290,7 @@ def test_history_states_what_happened(rows):
     assert [record["epoch"] for record in detector.history_] == list(range(1, len(detector.history_) + 1))
     assert set(detector.history_[0]) == {"epoch", "loss", "val_nll", "val_auroc", "aux_active_fraction"}
     best = max(detector.history_, key=lambda record: record["val_auroc"])
-    assert detector.n_epochs_ == best["epoch"]
+    assert detector.best_epoch_ == best["epoch"]
     staged = _make(OutlierExposureDetector).fit(X, X_aux)
     assert [record["epoch"] for record in staged.history_].count(1) == 2  # a flow, then its fine-tuning
 

@@ -41,7 +41,7 @@ def test_fitted_together_or_alone_detectors_score_alike(cls, batched):
     alone = [clone(detector).fit(rows, X_aux) for detector, rows in zip(together, X, strict=True)]
     assert fit_many(together, X, X_aux, batched=batched)[0] is together[0]
     for one, other in zip(together, alone, strict=True):
-        assert one.n_epochs_ == other.n_epochs_
+        assert one.best_epoch_ == other.best_epoch_
         assert len(one.history_) == len(other.history_)
         np.testing.assert_allclose(one.score_samples(X_test), other.score_samples(X_test), rtol=2e-3, atol=2e-3)
         assert one.offset_ == pytest.approx(other.offset_, abs=0.02)
