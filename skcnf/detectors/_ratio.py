@@ -70,6 +70,7 @@ class FlowRatioDetector(BaseFlowDetector):
         self.location_, self.scale_ = auxiliary.location_, auxiliary.scale_
         self.aux_flow_ = auxiliary.flow_.to(device)
         data = self._data(rows, device)
+        assert data.X_aux_val is not None  # rows.aux holds them
         data.reference, data.reference_aux = (
             self.aux_flow_.log_prob(x.double()).float() for x in (data.X_val, data.X_aux_val)
         )
