@@ -58,7 +58,9 @@ learning_rate : float, default=1e-3
 weight_decay : float, default=0.0
     Adam's L2 penalty.
 n_flows : int, default=1
-    So many flows of different seeds are trained on the same rows; the score is the log-density of their mixture.
+    So many flows of different seeds are trained on the same rows. The score is the mean of their log-densities, the
+    logarithm of their geometric mean: it ranks better than the log-density of their mixture, but several flows give no
+    normalised density. ``sample`` draws from the mixture.
 validation_fraction : float in (0, 0.5), default=0.1
     The share of the inliers that is held out: one half of it stops training, the other calibrates the threshold.
 {_THRESHOLD}
