@@ -15,7 +15,7 @@ PACKAGE = Path(skcnf.__file__).parent
 FLOORS = [
     {"__main__"},
     {"cli"},
-    {"paper", "reporting", "saving"},
+    {"exporting", "paper", "reporting", "saving"},
     {"display"},
     {"evaluation", "explanations"},
     {"detectors", "datasets"},

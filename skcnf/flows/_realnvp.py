@@ -98,7 +98,7 @@ class RealNVP(RebuiltModule):
             log |det dz/dx|, in nats.
         """
         if self._needs_graph(x):
-            log_det = x.new_zeros(len(x))
+            log_det = x.new_zeros(x.shape[0])  # not len(x), which an exporter takes for a constant
             for block in self._blocks():
                 (x,), block_log_det = block((x,))
                 log_det = log_det + block_log_det

@@ -59,7 +59,7 @@ class Decision:
             )
         if self.false_alarm_rate is not None:
             return (
-                f"An input is flagged when its score lies at or below the threshold for a false-alarm rate of "
+                f"An input is flagged when its score lies below the threshold for a false-alarm rate of "
                 f"{_percent(self.false_alarm_rate)}: a new normal input is flagged with a probability of at most "
                 f"{_percent(self.false_alarm_rate)}, on average over draws of {rows}, if it is like them."
             )
