@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from functools import singledispatch
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, Normalizer, Robust
 from torch import Tensor, nn
 
 from skcnf.detectors import BaseFlowDetector, FlowRatioDetector, MSEDetector, MSERatioDetector
+from skcnf.flows import RealNVP
 from skcnf.moco import MocoFeaturizer
 
 __all__ = ["Decisions", "module_of", "steps_of"]
@@ -50,6 +51,9 @@ def _buffer(values: Any) -> Tensor:
 class _Encoder(nn.Module):
     """uint8 images (n, 3, s, s) to features (n, d)."""
 
+    shift: Tensor
+    scale: Tensor
+
     def __init__(self, encoder: nn.Module, mean: Any, std: Any, normalize: bool) -> None:
         super().__init__()
         self.encoder, self.normalize = encoder, normalize
@@ -73,6 +77,9 @@ def _(step: MocoFeaturizer) -> nn.Module:
 
 class _Affine(nn.Module):
     """``(x - shift) * factor``, clipped where the step clips."""
+
+    shift: Tensor
+    factor: Tensor
 
     def __init__(self, shift: Any, factor: Any, low: float | None = None, high: float | None = None) -> None:
         super().__init__()
@@ -130,6 +137,9 @@ def _(step: Normalizer) -> nn.Module:
 
 
 class _Projection(nn.Module):
+    mean: Tensor
+    components: Tensor
+
     def __init__(self, mean: Any, components: Any) -> None:
         super().__init__()
         self.register_buffer("mean", _buffer(mean))
@@ -148,6 +158,9 @@ def _(step: PCA) -> nn.Module:
 class _Distance(nn.Module):
     """The squared distance to the auxiliary mean, where there is one, less that to the inliers' mean."""
 
+    mean: Tensor
+    aux_mean: Tensor | None
+
     def __init__(self, mean: Any, aux_mean: Any = None) -> None:
         super().__init__()
         self.register_buffer("mean", _buffer(mean))
@@ -163,13 +176,20 @@ def _(step: MSEDetector) -> nn.Module:
     return _Distance(step.mean_, getattr(step, "aux_mean_", None))
 
 
+def _copied(flow: RealNVP) -> RealNVP:
+    return copy.deepcopy(flow).cpu().float().requires_grad_(True)
+
+
 class _LogDensity(nn.Module):
     """The log-density of an equal mixture of flows, less that of an auxiliary flow where there is one."""
 
-    def __init__(self, detector: BaseFlowDetector, aux_flow: nn.Module | None) -> None:
+    location: Tensor
+    scale: Tensor
+
+    def __init__(self, detector: BaseFlowDetector, aux_flow: RealNVP | None) -> None:
         super().__init__()
-        self.flows = nn.ModuleList(copy.deepcopy(flow).cpu().float().requires_grad_(True) for flow in detector.flows_)
-        self.aux_flow = None if aux_flow is None else copy.deepcopy(aux_flow).cpu().float().requires_grad_(True)
+        self.flows = nn.ModuleList(_copied(flow) for flow in detector.flows_)
+        self.aux_flow = None if aux_flow is None else _copied(aux_flow)
         self.register_buffer("location", _buffer(detector.location_))
         self.register_buffer("scale", _buffer(detector.scale_))
         # standardisation cancels in a log-ratio
@@ -178,7 +198,7 @@ class _LogDensity(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = (x - self.location) / self.scale
         with torch.enable_grad():  # a flow then computes by operations that an exporter can follow, not in tiles
-            densities = torch.stack([flow.log_prob(x) for flow in self.flows])
+            densities = torch.stack([cast(RealNVP, flow).log_prob(x) for flow in self.flows])
             score = densities.logsumexp(0) - float(np.log(len(self.flows))) + self.constant
             return score if self.aux_flow is None else score - self.aux_flow.log_prob(x)
 
@@ -196,6 +216,8 @@ class Decisions(nn.Module):
     model : fitted detector or Pipeline
         Calibrated, without groups.
     """
+
+    calibration: Tensor
 
     def __init__(self, model: Any) -> None:
         super().__init__()
