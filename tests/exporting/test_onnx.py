@@ -43,9 +43,8 @@ def test_images_in_decisions_out_as_python_makes_them(tmp_path):
     rng = np.random.default_rng(0)
     images, new = _temple(300, rng), _temple(40, rng)
     new[:20] = rng.integers(0, 256, (20, 32, 32, 3), dtype=np.uint8)
-    pipeline = make_pipeline(MocoFeaturizer(), PCA(16), ContrastiveFlowDetector(**FLOW, false_alarm_rate=0.3)).fit(
-        images
-    )
+    detector = ContrastiveFlowDetector(**FLOW, false_alarm_rate=0.3)
+    pipeline = make_pipeline(MocoFeaturizer(), PCA(16), detector).fit(images)
     check = export_onnx(pipeline, tmp_path / "m.onnx", images[:50])
     assert check.n_rows == 50
     score, p_value, verdict = _run(tmp_path / "m.onnx", "images", new.transpose(0, 3, 1, 2))
