@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from skcnf.cli._arguments import count
+from skcnf.cli._arguments import IMAGES, add_computing, add_encoder, add_quiet
 
 __all__ = ["add_features"]
 
@@ -14,29 +14,40 @@ def add_features(commands: argparse._SubParsersAction) -> None:
     """Add the command to ``commands``."""
     command = commands.add_parser(
         "features",
-        help="MoCo features of a folder or zip of images, as .npy",
-        description="Featurise a folder or zip of images and write an array (n_images, n_features), in the order of "
-        "the sorted paths. A run that was cut goes on where it stopped.",
+        help="MoCo features of images, as .npy",
+        description="Featurise images and write an array (n_images, n_features), in the order of the sorted paths. An "
+        "unreadable image stops the run, since a row would be missing. A run that was cut goes on where it stopped.",
     )
-    command.add_argument("images", type=Path, help="a folder of images, searched through, or a zip")
-    command.add_argument("-o", "--output", type=Path, required=True, help="the .npy file to write")
-    command.add_argument("--weights", default="tinyimagenet32", help="bundled or official name, or an encoder file")
-    command.add_argument("--low-res", type=count, metavar="PX", help="shrink images to this size first")
-    command.add_argument("--n-jobs", type=int, metavar="N", help="threads that decode (default: one)")
-    command.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
-    command.set_defaults(run=_features)
+    command.add_argument("images", metavar="IMAGES", help=IMAGES)
+    command.add_argument("-o", "--output", type=Path, required=True, metavar="OUTPUT", help="the .npy file to write")
+    add_encoder(command)
+    add_computing(command)
+    add_quiet(command)
+    command.set_defaults(run=_features, kept="finished rows are kept in OUTPUT.part")
 
 
 def _features(args: argparse.Namespace) -> int:
     from skcnf._core.files import check_output
-    from skcnf.images import image_source
+    from skcnf.cli._console import Console
+    from skcnf.cli._inputs import ImageInput, open_input
     from skcnf.moco import MocoFeaturizer
 
+    console = Console("features", args.quiet)
     check_output(args.output)
+    given = {} if args.weights is None else {"weights": args.weights}
     featurizer = MocoFeaturizer(
-        args.weights, low_res_size=args.low_res, device=args.device, n_jobs=args.n_jobs, verbose=True
+        **given,
+        low_res_size=args.low_res,
+        intensity=args.intensity,
+        device=args.device,
+        n_jobs=args.n_jobs,
+        verbose=not args.quiet,
     )
-    source = image_source(args.images)
-    features = featurizer.fit(source).transform_to_file(source, args.output)
-    print(f"{args.output}: {features.shape[0]} images, {features.shape[1]} features")
+    with console.plain_warnings():
+        images = open_input([args.images], "IMAGES", args.intensity)
+        if not isinstance(images, ImageInput):
+            raise ValueError(f"IMAGES '{args.images}' holds features already.")
+        source = images.listed().source
+        features = featurizer.fit(source).transform_to_file(source, args.output)
+    console.result(f"{args.output}: {features.shape[0]} images, {features.shape[1]} features")
     return 0

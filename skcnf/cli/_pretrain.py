@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skcnf.cli._arguments import count
+from skcnf.cli._arguments import count, jobs, seed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,8 +46,8 @@ def add_pretrain(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--batch-size", type=count, default=256, help="over all processes (default: 256)")
     command.add_argument("--learning-rate", type=float, help="default: the recipe's")
     command.add_argument("--symmetric", action="store_true", help="both views serve as query and as key")
-    command.add_argument("--seed", type=int, default=0, help="default: 0")
-    command.add_argument("--n-jobs", type=int, metavar="N", help="threads that decode (default: one)")
+    command.add_argument("--seed", type=seed, default=0, help="default: 0")
+    command.add_argument("--n-jobs", type=jobs, metavar="N", help="threads that decode (default: one)")
     command.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
     command.set_defaults(run=_pretrain, kept="finished epochs are kept in OUTPUT.checkpoint")
 

@@ -53,7 +53,7 @@ def to_bytes(values: np.ndarray, intensity: Intensity | None) -> np.ndarray:
     if intensity is None and values.dtype != np.uint16:
         raise ValueError(
             f"its values are of type {values.dtype}; say which of them are black and white, "
-            "e.g. MocoFeaturizer(intensity=(0, 1)), or convert them to uint8"
+            "e.g. MocoFeaturizer(intensity=(0, 1)) or --intensity 0,1, or convert them to uint8"
         )
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise ValueError("it holds values that are not finite")

@@ -225,7 +225,7 @@ def test_fitted_featurizers_pickle_and_leave_the_module_alone(encoder, images):
         ((32, 32, 3), np.uint8, "pass X[None]"),
         ((4, 32, 32, 4), np.uint8, "RGBA images become RGB by X[..., :3]"),
         ((4, 3, 32, 32), np.uint8, "X.transpose(0, 2, 3, 1)"),
-        ((4, 32, 32, 3), np.float32, "e.g. MocoFeaturizer(intensity=(0, 1)), or convert them to uint8"),
+        ((4, 32, 32, 3), np.float32, "e.g. MocoFeaturizer(intensity=(0, 1)) or --intensity 0,1, or convert"),
         ((4, 32, 32), np.int64, "its values are of type int64; say which of them are black and white"),
         ((4, 32, 32), bool, "its values are of type bool; expected uint8, uint16, or other numbers with intensity"),
         ((0, 32, 32, 3), np.uint8, "holds no image"),

@@ -1,0 +1,80 @@
+"""The command ``fit``: from normal images or features to a model in one file."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from skcnf.cli._arguments import (
+    FEATURES,
+    IMAGES,
+    add_computing,
+    add_encoder,
+    add_groups,
+    add_quiet,
+    rate,
+    seed,
+    setting,
+)
+from skcnf.cli._names import DETECTORS
+
+__all__ = ["add_fit"]
+
+_CALIBRATION = """\
+The threshold is set on normal inputs that took no part in training, so that at most the share --false-alarm-rate
+of new normal inputs is flagged. That needs at least 1 / rate - 1 of them: 19 for 5 %, 99 for 1 %. Selecting k
+anomalies among m inputs by `skcnf score --fdr F` needs more, m / (k F) - 1. Two ways to more: --set
+validation_fraction=0.3, and --calibration with other normal inputs."""
+
+
+def add_fit(commands: argparse._SubParsersAction) -> None:
+    """Add the command to ``commands``."""
+    command = commands.add_parser(
+        "fit",
+        help="learn what is normal, from images or features",
+        description="Learn what is normal and write it to one file, which `skcnf score` uses. A run that was cut "
+        "goes on where it stopped.",
+        epilog=_CALIBRATION,
+    )
+    command.add_argument("normal", metavar="NORMAL", help=f"normal inputs: {IMAGES}; or {FEATURES}")
+    command.add_argument("-o", "--output", type=Path, required=True, metavar="MODEL", help="the file to write")
+    command.add_argument(
+        "--aux",
+        metavar="AUX",
+        action="append",
+        help="broad, unlabelled inputs of the same kind; may be repeated (default, for the bundled encoder alone: its "
+        "bundled auxiliary features)",
+    )
+    command.add_argument(
+        "--detector", default="cf", metavar="D", help=f"{', '.join([*DETECTORS, 'knn'])} (default: cf)"
+    )
+    command.add_argument(
+        "--false-alarm-rate",
+        type=rate,
+        metavar="R",
+        help="share of new normal inputs that may be flagged (default: 0.05)",
+    )
+    command.add_argument(
+        "--calibration", metavar="FOLDER", help="other normal inputs of the same kind: they set the threshold"
+    )
+    command.add_argument(
+        "--set",
+        type=setting,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="any parameter of the detector or the featurizer, e.g. --set max_epochs=30",
+    )
+    command.add_argument("--strict", action="store_true", help="stop at the first unreadable input")
+    command.add_argument("--seed", type=seed, default=0, help="default: 0")
+    add_encoder(command)
+    add_groups(command)
+    add_computing(command)
+    add_quiet(command)
+    command.set_defaults(run=_fit, kept="features that are done are kept beside MODEL")
+
+
+def _fit(args: argparse.Namespace) -> int:
+    from skcnf.cli._fitting import run_fit
+
+    return run_fit(args)

@@ -1,0 +1,105 @@
+"""What ``report`` and ``score --report`` do: rows, a model and images to a page."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.pipeline import Pipeline
+
+from skcnf._core.files import check_output
+from skcnf.cli._console import Console
+from skcnf.cli._inputs import FeatureInput, ImageInput, Input
+from skcnf.cli._paths import check_file, check_not_overwritten
+from skcnf.images import Intensity, iter_decoded, read_image
+from skcnf.reporting import Decision, read_scores, write_report
+from skcnf.saving import load
+
+__all__ = ["report_scores", "run_report"]
+
+
+def run_report(args: argparse.Namespace) -> int:
+    """Run what ``args`` of the command line ask for; returns the exit status."""
+    console = Console("report", args.quiet)
+    for path, role in ((args.scores, "SCORES"), (args.model, "--model")):
+        if path is not None:
+            check_file(path, role)
+    check_not_overwritten([args.output], [args.scores, args.model])
+    check_output(args.output)
+    with console.plain_warnings():
+        model = None if args.model is None else load(args.model)
+        report_scores(args.scores, args.output, model, fdr=args.fdr, title=args.title)
+    console.result(f"{args.output}: the report of '{args.scores}'")
+    return 0
+
+
+def report_scores(
+    scores: Path,
+    output: Path,
+    model: BaseEstimator | None,
+    *,
+    fdr: float | None = None,
+    inputs: Input | None = None,
+    title: str = "Anomaly report",
+) -> None:
+    """Write the page of the rows in the file ``scores``.
+
+    Parameters
+    ----------
+    scores, output : Path
+    model : estimator or None
+        What scored: its promise and calibration scores are shown.
+    fdr : float, optional
+        The rate that the rows were selected at.
+    inputs : ImageInput, optional
+        Where the images are; otherwise they are sought by their names.
+    title : str
+
+    Raises
+    ------
+    ValueError
+        If ``scores`` holds no rows of `skcnf score`.
+    """
+    rows = read_scores(scores)
+    if not rows:
+        raise ValueError(f"'{scores}' holds no row.")
+    steps = [model] if not isinstance(model, Pipeline) else [step for _, step in model.steps]
+    decision = Decision(fdr=fdr) if model is None else _decision(steps[-1], fdr)
+    opener = _opener(getattr(steps[0], "intensity", None), inputs)
+    write_report(rows, output, decision=decision, open_image=opener, title=title)
+
+
+def _decision(detector: Any, fdr: float | None) -> Decision:
+    scores = getattr(detector, "calibration_scores_", None)
+    if scores is None:
+        return Decision(detector=type(detector).__name__)
+    return Decision(
+        false_alarm_rate=None if fdr is not None else detector.false_alarm_rate_,
+        fdr=fdr,
+        n_calibration=len(scores),
+        calibration_scores=scores,
+        detector=type(detector).__name__,
+    )
+
+
+def _opener(intensity: Intensity | None, inputs: Input | None) -> Callable[[str], np.ndarray] | None:
+    """What finds an image, uint8 (h, w, 3), by the name that its row gives it; None where there are none."""
+    if isinstance(inputs, FeatureInput):
+        return None
+    if isinstance(inputs, ImageInput) and isinstance(inputs.source, np.ndarray) and inputs.names is not None:
+        return partial(
+            _from_array, inputs.source, dict(zip(inputs.names, range(len(inputs.names)), strict=True)), intensity
+        )
+    return partial(read_image, intensity=intensity)
+
+
+def _from_array(images: np.ndarray, places: dict[str, int], intensity: Intensity | None, name: str) -> np.ndarray:
+    decoded = next(iter_decoded([images[places[name]]], lambda image: image, intensity=intensity))
+    if decoded.image is None:
+        raise ValueError(decoded.error)
+    return decoded.image.permute(1, 2, 0).numpy()
