@@ -181,7 +181,7 @@ def _copied(flow: RealNVP) -> RealNVP:
 
 
 class _LogDensity(nn.Module):
-    """The log-density of an equal mixture of flows, less that of an auxiliary flow where there is one."""
+    """The mean log-density of the flows, less that of an auxiliary flow where there is one."""
 
     location: Tensor
     scale: Tensor
@@ -199,7 +199,7 @@ class _LogDensity(nn.Module):
         x = (x - self.location) / self.scale
         with torch.enable_grad():  # a flow then computes by operations that an exporter can follow, not in tiles
             densities = torch.stack([cast(RealNVP, flow).log_prob(x) for flow in self.flows])
-            score = densities.logsumexp(0) - float(np.log(len(self.flows))) + self.constant
+            score = densities.mean(0) + self.constant
             return score if self.aux_flow is None else score - self.aux_flow.log_prob(x)
 
 

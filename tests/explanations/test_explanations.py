@@ -49,7 +49,7 @@ def test_shares_of_a_flow_come_from_its_gradient(rows):
     from skcnf.explanations._shares import _gradient_of, _integrated
 
     X, X_aux, X_test, _ = rows
-    detector = FlowRatioDetector(**FLOW).fit(X, X_aux=X_aux)
+    detector = FlowRatioDetector(**FLOW, n_flows=2).fit(X, X_aux=X_aux)
     start = X.mean(axis=0)
     difference = detector.score_samples(X_test[:20]) - detector.score_samples(start[None])
     shares = _integrated(_gradient_of(detector), X_test[:20], start, difference)

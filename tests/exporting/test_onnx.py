@@ -63,7 +63,7 @@ def test_images_in_decisions_out_as_python_makes_them(tmp_path):
 DETECTORS = [
     MSEDetector(random_state=0),
     MSERatioDetector(random_state=0),
-    FlowDetector(**FLOW),
+    FlowDetector(**FLOW, n_flows=2),
     FlowRatioDetector(**FLOW),
 ]
 SCALERS = [
