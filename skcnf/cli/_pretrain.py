@@ -109,7 +109,8 @@ def _spec(encoder: EncoderSpec | nn.Module) -> EncoderSpec:
     from skcnf.moco import EncoderSpec
 
     spec = encoder if isinstance(encoder, EncoderSpec) else encoder.spec
-    assert isinstance(spec, EncoderSpec)  # every encoder of this package has one
+    if not isinstance(spec, EncoderSpec):
+        raise ValueError(f"--init: only ResNets with a MoCo head can be trained further, and this is none: {spec}.")
     return spec
 
 

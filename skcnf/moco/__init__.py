@@ -1,5 +1,6 @@
 """Momentum contrast: encoders and their weights, pretraining, and the featurizer."""
 
+from skcnf.moco._backbones import Backbone, BackboneSpec, named_backbone, rebuild_backbone
 from skcnf.moco._contrast import MoCo, info_nce, uniformity
 from skcnf.moco._distribution import World, process_group
 from skcnf.moco._encoders import EncoderSpec, build_encoder
@@ -20,6 +21,8 @@ from skcnf.moco._weights import (
 __all__ = [
     "BUNDLED_ENCODERS",
     "OFFICIAL_CHECKPOINTS",
+    "Backbone",
+    "BackboneSpec",
     "EncoderSpec",
     "ImageFeatures",
     "MoCo",
@@ -31,8 +34,10 @@ __all__ = [
     "fetch_official",
     "info_nce",
     "load_encoder",
+    "named_backbone",
     "pretrain",
     "process_group",
+    "rebuild_backbone",
     "rebuild_encoder",
     "resolve_weights",
     "save_encoder",

@@ -16,7 +16,15 @@ from skcnf.images import standardize_images
 from skcnf.moco._encoders import EncoderSpec
 from skcnf.moco._weights import resolve_weights
 
-__all__ = ["ImageFeatures", "encode_in_tiles", "resolve_encoder", "tile_length", "weights_digest"]
+__all__ = [
+    "ImageFeatures",
+    "encode_in_tiles",
+    "image_noise",
+    "output_width",
+    "resolve_encoder",
+    "tile_length",
+    "weights_digest",
+]
 
 _TILE_PIXELS = 2**15  # on a CPU: 32 images of 32 x 32
 
@@ -55,13 +63,31 @@ def weights_digest(encoder: nn.Module) -> str:
     return hasher.hexdigest()
 
 
+def output_width(encoder: nn.Module, size: int) -> int:
+    """How many features ``encoder`` gives for images of side ``size``.
+
+    Raises
+    ------
+    ValueError
+        If it takes no such images, or gives no rows of features.
+    """
+    try:
+        with torch.no_grad():
+            out = encoder(torch.zeros(1, 3, size, size))
+    except Exception as error:  # modules have exceptions of their own for a size they do not take
+        raise ValueError(f"weights: the encoder takes no images of {size} x {size} pixels: {error}") from error
+    if not torch.is_tensor(out) or out.ndim != 2:
+        raise ValueError(f"weights: the module must map images (n, 3, s, s) to features (n, d); got {type(out)}.")
+    return out.shape[1]
+
+
 def tile_length(size: int, device: torch.device, batch_size: int) -> int:
     """How many images of side ``size`` go through an encoder together, see `encode_in_tiles`."""
     return batch_size if device.type != "cpu" else max(1, _TILE_PIXELS // size**2)
 
 
-def encode_in_tiles(encoder: nn.Module, spec: EncoderSpec, images: Tensor, n_tile: int) -> Tensor:
-    """Outputs (n, d), float32, of ``encoder`` for uint8 images (n, 3, s, s).
+def encode_in_tiles(encoder: nn.Module, spec: EncoderSpec, images: Tensor, n_tile: int, normalize: bool) -> Tensor:
+    """Outputs (n, d), float32, of ``encoder`` for uint8 images (n, 3, s, s), of unit norm where ``normalize``.
 
     Kernels are chosen by the shape of their input and round differently. In tiles of one length, the last one filled
     up, an image's features depend neither on the images beside it nor on how many these are.
@@ -70,5 +96,13 @@ def encode_in_tiles(encoder: nn.Module, spec: EncoderSpec, images: Tensor, n_til
     outputs = []
     for tile in filled.split(n_tile):
         x = standardize_images(tile.float().div_(255), spec.mean, spec.std)
-        outputs.append(encoder(x.contiguous(memory_format=torch.channels_last)).float())
+        features = encoder(x.contiguous(memory_format=torch.channels_last)).float()
+        outputs.append(F.normalize(features, dim=1) if normalize else features)
     return torch.cat(outputs)[: len(images)]
+
+
+def image_noise(image: np.ndarray, seed: int, width: int) -> np.ndarray:
+    """Standard normal numbers (width,), float32, that ``image`` and ``seed`` alone decide."""
+    digest = hashlib.blake2b(image.tobytes(), key=seed.to_bytes(8, "little"), digest_size=16).digest()
+    generator = np.random.default_rng(int.from_bytes(digest, "little"))
+    return generator.standard_normal(width, dtype=np.float32)

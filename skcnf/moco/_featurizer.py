@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import os
 from collections.abc import Iterator
 from numbers import Integral, Real
@@ -11,7 +10,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval
@@ -37,7 +35,15 @@ from skcnf.images import (
     stack_images,
 )
 from skcnf.moco._encoders import EncoderSpec
-from skcnf.moco._encoding import ImageFeatures, encode_in_tiles, resolve_encoder, tile_length, weights_digest
+from skcnf.moco._encoding import (
+    ImageFeatures,
+    encode_in_tiles,
+    image_noise,
+    output_width,
+    resolve_encoder,
+    tile_length,
+    weights_digest,
+)
 
 __all__ = ["MocoFeaturizer"]
 
@@ -55,7 +61,8 @@ class MocoFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     weights : str, path or torch.nn.Module, default="tinyimagenet32"
         The bundled encoder's name; the name of an official checkpoint, "moco_v1_200ep", "moco_v2_200ep" or
         "moco_v2_800ep", which is downloaded to torch hub's cache; a MoCo v1 or v2 checkpoint file in the official
-        layout (the version is told from its keys); a file written by `skcnf.save_encoder`; or any module that maps
+        layout (the version is told from its keys); a file written by `skcnf.save_encoder`; a model of another library,
+        "timm:NAME", "torchvision:NAME" or "hf:NAME", see `skcnf.moco.named_backbone`; or any module that maps
         (n, 3, s, s) to (n, d).
     image_size : int or None, default=None
         Images are resized by their short side to this many pixels, with antialiasing, and centre-cropped. None takes
@@ -185,13 +192,10 @@ class MocoFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         resolve_device(self.device)
         encoder = resolve_encoder(self.weights)
         size = self.image_size or getattr(encoder, "spec", EncoderSpec()).image_size
-        with torch.no_grad():
-            out = encoder(torch.zeros(1, 3, size, size))
-        if not torch.is_tensor(out) or out.ndim != 2:
-            raise ValueError(f"weights: the module must map images (n, 3, s, s) to features (n, d); got {type(out)}.")
+        width = output_width(encoder, size)
         # without noise nothing is drawn, not even from the global generator that random_state=None stands for
         seed = int(check_random_state(self.random_state).randint(2**31 - 1)) if self.noise_std > 0 else 0
-        self._set_encoder(encoder, out.shape[1], seed)
+        self._set_encoder(encoder, width, seed)
         return self
 
     def _set_encoder(self, encoder: nn.Module, n_features_out: int, seed: int) -> None:
@@ -366,24 +370,16 @@ class MocoFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     def _encode(self, encoder: nn.Module, batch: Tensor) -> np.ndarray:
         """Features (n, d), float32, of uint8 images (n, 3, s, s)."""
         n_tile = tile_length(self._size, batch.device, self.batch_size)
-        features = encode_in_tiles(encoder, self._spec, batch, n_tile)
-        if self.normalize:
-            features = F.normalize(features, dim=1)
-        rows = features.cpu().numpy()
+        rows = encode_in_tiles(encoder, self._spec, batch, n_tile, self.normalize).cpu().numpy()
         if self.noise_std > 0:
-            rows += self.noise_std * np.stack([self._noise(image) for image in batch.cpu().numpy()])
+            noise = [image_noise(image, self._seed, rows.shape[1]) for image in batch.cpu().numpy()]
+            rows += self.noise_std * np.stack(noise)
         return rows
 
     def _resize(self, images: Tensor) -> Tensor:
         if self.low_res_size is not None:
             images = resize_and_crop(images, self.low_res_size)
         return resize_and_crop(images, self._size)
-
-    def _noise(self, image: np.ndarray) -> np.ndarray:
-        key = self._seed.to_bytes(8, "little")
-        seed = hashlib.blake2b(image.tobytes(), key=key, digest_size=16).digest()
-        generator = np.random.default_rng(int.from_bytes(seed, "little"))
-        return generator.standard_normal(self.n_features_out_, dtype=np.float32)
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()

@@ -21,6 +21,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from skcnf._core.container import read_container, refusing, write_container
 from skcnf._core.files import remove_abandoned, write_atomically
+from skcnf.moco import _backbones
 from skcnf.moco._encoders import ARCHITECTURES, EncoderSpec, build_encoder
 
 __all__ = [
@@ -47,7 +48,7 @@ _PICKLED = (".pth", ".pt", ".tar", ".ckpt")
 
 
 def resolve_weights(weights: str | os.PathLike[str]) -> nn.Module:
-    """The encoder of a bundled name, an official name (fetched where it is not yet cached) or a file.
+    """The encoder of a bundled name, an official name or another library's (fetched if not yet cached), or a file.
 
     Raises
     ------
@@ -59,12 +60,14 @@ def resolve_weights(weights: str | os.PathLike[str]) -> nn.Module:
     name = str(weights)
     if name in OFFICIAL_CHECKPOINTS:
         return load_encoder(fetch_official(name))
+    if _backbones.is_backbone_name(name):
+        return _backbones.named_backbone(name)
     path = BUNDLED_ENCODERS.get(name, Path(weights))
     if not path.is_file():
         raise ValueError(
             f"weights={name!r} is neither a bundled encoder ({', '.join(BUNDLED_ENCODERS)}), nor an official one "
-            f"({', '.join(OFFICIAL_CHECKPOINTS)}), nor a file; give one of these, a file of save_encoder, a MoCo v1 / "
-            "v2 checkpoint file, or a torch module."
+            f"({', '.join(OFFICIAL_CHECKPOINTS)}), nor a file; give one of these, timm:NAME, torchvision:NAME or "
+            "hf:NAME, a file of save_encoder, a MoCo v1 / v2 checkpoint file, or a torch module."
         )
     return load_encoder(path)
 
@@ -116,7 +119,7 @@ def save_encoder(encoder: nn.Module, path: str | os.PathLike[str], dtype: torch.
     Parameters
     ----------
     encoder : nn.Module
-        Of `build_encoder`, `load_encoder` or `pretrain`.
+        Of `build_encoder`, `load_encoder`, `pretrain` or `named_backbone`.
     path : path
         ``.safetensors`` writes tensors with the spec in the header. ``.pth``, ``.pt``, ``.tar`` and ``.ckpt`` write the
         layout of the official MoCo checkpoints (``state_dict`` with ``module.encoder_q`` and ``module.encoder_k``
@@ -127,14 +130,16 @@ def save_encoder(encoder: nn.Module, path: str | os.PathLike[str], dtype: torch.
     Raises
     ------
     ValueError
-        If ``path`` ends otherwise.
+        If ``path`` ends otherwise, or the encoder is another library's and ``path`` does not end in ``.safetensors``.
     """
     check_encoder_path(path)
+    if isinstance(encoder, _backbones.Backbone) and Path(path).suffix != ".safetensors":
+        raise ValueError(f"'{path}': {encoder.spec.name} is no MoCo ResNet; it is written as .safetensors alone.")
     tensors = {
         name: (tensor.to(dtype) if tensor.is_floating_point() else tensor).contiguous().cpu()
         for name, tensor in encoder.state_dict().items()
     }
-    spec = asdict(cast(EncoderSpec, encoder.spec))
+    spec = asdict(cast(EncoderSpec | _backbones.BackboneSpec, encoder.spec))
     remove_abandoned(path)
     if Path(path).suffix == ".safetensors":
         write_container(path, _FORMAT, {"spec": spec}, tensors)
@@ -187,6 +192,8 @@ def rebuild_encoder(spec: Any, state: Mapping[str, Tensor]) -> nn.Module:
     """
     if not isinstance(spec, dict) or not all(isinstance(name, str) for name in spec):
         raise ValueError("its header describes no encoder.")
+    if "name" in spec:
+        return _backbones.rebuild_backbone(spec, state)
     try:
         fields: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in spec.items()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from skcnf.moco import BUNDLED_ENCODERS, OFFICIAL_CHECKPOINTS, EncoderSpec, MocoFeaturizer, rebuild_encoder
+from skcnf.moco._backbones import BackboneSpec, is_backbone_name
 from skcnf.moco._encoding import resolve_encoder, weights_digest
 from skcnf.saving._kinds import Store, require
 
@@ -25,7 +26,7 @@ def featurizer_node(featurizer: MocoFeaturizer, prefix: str, store: Store) -> di
         "spec": None,
     }
     spec = getattr(featurizer.encoder_, "spec", None)
-    if isinstance(spec, EncoderSpec):
+    if isinstance(spec, (EncoderSpec, BackboneSpec)):
         node["spec"] = asdict(spec)
         for name, tensor in featurizer.encoder_.state_dict().items():
             store.put(f"{prefix}encoder/{name}", _compact(tensor))
@@ -35,7 +36,8 @@ def featurizer_node(featurizer: MocoFeaturizer, prefix: str, store: Store) -> di
 def _name(weights: Any) -> str | None:
     return (
         weights
-        if isinstance(weights, str) and (weights in BUNDLED_ENCODERS or weights in OFFICIAL_CHECKPOINTS)
+        if isinstance(weights, str)
+        and (weights in BUNDLED_ENCODERS or weights in OFFICIAL_CHECKPOINTS or is_backbone_name(weights))
         else None
     )
 
@@ -96,6 +98,6 @@ def encoder_name(node: dict[str, Any]) -> str:
     kind = (
         f"module of digest {node['digest']}, not in the file"
         if spec is None
-        else f"{spec['arch']}, {spec['image_size']} px"
+        else f"{spec.get('arch') or spec.get('name')}, {spec['image_size']} px"
     )
     return kind if node["weights"] is None else f"{node['weights']} ({kind})"
