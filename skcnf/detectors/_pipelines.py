@@ -44,7 +44,7 @@ def p_values(model: BaseEstimator, X: Any, groups: Any = None) -> np.ndarray:
     -----
     UserWarning
         If a step before the detector, e.g. a scaler, has learnt from the very rows that ``fit`` held out to calibrate:
-        the p-values are then too small. Give `calibrate` rows that no step has seen.
+        the p-values then do not hold for new rows. Give `calibrate` rows that no step has seen.
 
     Examples
     --------
@@ -147,8 +147,8 @@ def _warn_of_learning_steps(steps: list[tuple[str, Any]], detector: DecisionMixi
     if learning:
         warn_user(
             detector,
-            f"its calibration rows also fitted the steps {learning} before it, so its p-values are too small and its "
-            "false-alarm rate does not hold. Give rows that no step has seen to skcnf.calibrate(pipeline, X_unseen).",
+            f"its calibration rows also fitted the steps {learning} before it, so that neither p-values nor the "
+            "false-alarm rate hold on new rows. Give rows that no step has seen to skcnf.calibrate(pipeline, X_unseen).",
         )
 
 
