@@ -148,7 +148,7 @@ def _warn_of_learning_steps(steps: list[tuple[str, Any]], detector: DecisionMixi
         warn_user(
             detector,
             f"its calibration rows also fitted the steps {learning} before it, so that neither p-values nor the "
-            "false-alarm rate hold on new rows. Give rows that no step has seen to skcnf.calibrate(pipeline, X_unseen).",
+            "false-alarm rate hold on new rows. Give skcnf.calibrate(pipeline, X_unseen) rows that no step has seen.",
         )
 
 
