@@ -25,7 +25,14 @@ _QUICK_CLASSES = ("car",)  # the first of the five classes that did not choose t
 _MAIN = "table"  # the stem of the main table's files
 # Known without loading what runs them.
 _TABLES = [*range(1, 6), *range(7, 16)]
-_ABLATIONS = ["noise", "clamp", "aux-weight", "aux-size", "epochs", "warmup", "flow-ratio", "normalisation", "ensemble"]
+_ABLATIONS = [
+    *("noise", "clamp", "aux-weight", "aux-size", "epochs", "warmup", "flow-ratio", "normalisation", "ensemble"),
+    *("contamination", "contamination-aux", "aux-kind", "inliers"),
+]
+_CLAIMS_TITLE = "The paper's claims, measured on its tables and on ours"
+_CLAIMS_NOTE = (
+    "holds: yes, no, open (the bootstrap interval of the difference over classes holds 0), or not measured here"
+)
 
 
 def add_benchmark(commands: argparse._SubParsersAction) -> None:
@@ -50,7 +57,8 @@ def _add_choices(command: argparse.ArgumentParser) -> None:
     command.add_argument("--classes", type=names, metavar="A,B", help="classes to take as inliers (default: all ten)")
     command.add_argument("--detectors", type=names, metavar="A,B", help="rows of the table (default: all)")
     command.add_argument("--table", type=_table, metavar="N", help="table 1 to 5 or 7 to 15 of the paper, or 'all'")
-    command.add_argument("--ablation", choices=_ABLATIONS, help="one choice varied")
+    command.add_argument("--ablation", choices=_ABLATIONS, help="one choice of the method or of the data varied")
+    command.add_argument("--claims", action="store_true", help="the paper's claims, by the tables in --output")
     command.add_argument("--seeds", type=count, default=1, metavar="N", help="runs, with seeds 0 to N-1 (default: 1)")
 
 
@@ -84,6 +92,8 @@ def _benchmark(args: argparse.Namespace) -> int:
     with output_lock(args.output / "benchmark"):
         for stem, layout in _layouts(args).items():
             _run(args, stem, layout)
+        if args.claims:
+            _claims(args.output)
     return 0
 
 
@@ -95,7 +105,7 @@ def _layouts(args: argparse.Namespace) -> dict[str, Layout]:
     layouts = {f"table{number}": TABLES[number] for number in numbers}
     if args.ablation is not None:
         layouts[f"ablation-{args.ablation}"] = ABLATIONS[args.ablation]
-    if layouts:
+    if layouts or args.claims:
         return layouts
     classes = _classes(args)
     detectors = make_detectors(args.detectors or MAIN_DETECTORS)
@@ -125,6 +135,19 @@ def _run(args: argparse.Namespace, stem: str, layout: Layout) -> None:
     print(f"written: {', '.join(map(str, written))}\n")
 
 
+def _claims(folder: Path) -> None:
+    """Write and print the paper's claims, computed from the tables in a folder."""
+    from skcnf.paper import check_claims, claims_to_csv, claims_to_text
+
+    claims = check_claims(folder)
+    text = "\n".join([_CLAIMS_TITLE, "", claims_to_text(claims), "", _CLAIMS_NOTE, ""])
+    written = [folder / "claims.txt", folder / "claims.csv"]
+    for path, content in zip(written, (text, claims_to_csv(claims)), strict=True):
+        path.write_text(content, encoding="utf-8")
+    print(text)
+    print(f"written: {', '.join(map(str, written))}")
+
+
 def _write(
     folder: Path, stem: str, layout: Layout, table: ReportTable, results: pd.DataFrame, footer: list[str]
 ) -> list[Path]:
@@ -146,9 +169,12 @@ def _write(
 
 
 def _figure(stem: str, layout: Layout, table: ReportTable, results: pd.DataFrame) -> Figure | None:
-    """For tables of classes: a heat map of the confusion matrix, or dots for each detector."""
-    from skcnf.display import BenchmarkDisplay, ConfusionDisplay
+    """A heat map of the confusion matrix, dots for each detector of a table of classes, or lines of an ablation."""
+    from skcnf.display import AblationDisplay, BenchmarkDisplay, ConfusionDisplay
+    from skcnf.paper import ablation_lines
 
+    if layout.lines and len(results):
+        return AblationDisplay.from_frame(*ablation_lines(layout, table), label=layout.axis).figure_
     if layout.number == 2 and len(results):
         return ConfusionDisplay.from_frame(table.mean).figure_
     if (stem == _MAIN or layout.number in (1, 4)) and len(results):
@@ -161,7 +187,7 @@ def _comparison(results: pd.DataFrame) -> list[str]:
     from skcnf.evaluation import compare_detectors, format_comparison
 
     results = results[results["anomalies"] == "rest"]
-    several = results["inlier_class"].nunique() > 1 and results.groupby(["dataset", "features"]).ngroups == 1
+    several = results["inlier_class"].nunique() > 1 and results.groupby(["dataset", "features", "variant"]).ngroups == 1
     if not several or "CF" not in set(results["detector"]) or results["detector"].nunique() == 1:
         return []
     title = (

@@ -3,6 +3,7 @@
 No display touches pyplot: the figures are `matplotlib.figure.Figure`, to save with ``display.figure_.savefig(path)``.
 """
 
+from skcnf.display._ablation import AblationDisplay
 from skcnf.display._auroc import BenchmarkDisplay
 from skcnf.display._confusion import ConfusionDisplay
 from skcnf.display._correlation import FeatureCorrelationDisplay
@@ -11,6 +12,7 @@ from skcnf.display._histogram import ScoreHistogramDisplay, ScorePanelsDisplay
 from skcnf.display._ranked import RankedImagesDisplay
 
 __all__ = [
+    "AblationDisplay",
     "BenchmarkDisplay",
     "ConfusionDisplay",
     "DifferenceDensityDisplay",

@@ -42,6 +42,11 @@ class InlierKFold(BaseCrossValidator):
     [0 1] [2 3 5]
     """
 
+    n_splits: int
+    n_repeats: int
+    shuffle: bool
+    random_state: Any
+
     def __init__(
         self, n_splits: int = 5, *, n_repeats: int = 1, shuffle: bool = True, random_state: Any = None
     ) -> None:

@@ -1,4 +1,4 @@
-"""The paper's tables and this project's ablations: the studies that each needs, and how it is laid out.
+"""The paper's tables: the studies that each needs, and how it is laid out.
 
 Table 6 lists settings. Tables 12 to 15 repeat others with the spread over three runs, which all tables here give.
 """
@@ -13,11 +13,11 @@ from skcnf.datasets import CIFAR10_CLASSES
 from skcnf.paper._layouts import Layout, Study
 from skcnf.paper._lineup import MAIN_DETECTORS, TABLE1_DETECTORS
 
-__all__ = ["ABLATIONS", "TABLES", "TUNING_CLASSES", "main_layout"]
+__all__ = ["OTHER_FIVE", "TABLES", "TUNING_CLASSES", "main_layout"]
 
 # The classes whose training images chose the defaults (docs/defaults.rst); tables of all ten give the others' mean too.
 TUNING_CLASSES = ("plane", "bird", "deer", "frog", "ship")
-_OTHER_FIVE = {"mean of other 5": tuple(name for name in CIFAR10_CLASSES if name not in TUNING_CLASSES)}
+OTHER_FIVE = {"mean of other 5": tuple(name for name in CIFAR10_CLASSES if name not in TUNING_CLASSES)}
 _PYOD_TABLE7 = ("COPOD", "INNE", "LOF", "MCD", "IForest", "Sampling", "ABOD", "KDE", "PCA", "KNN")
 _OTHERS = ("CIFAR-100", "SVHN", "CelebA")
 _SUPERCLASSES = tuple(str(number) for number in range(20))
@@ -58,7 +58,7 @@ TABLES: dict[int, Layout] = {
             CIFAR10_CLASSES,
             mean="columns",
             number=1,
-            groups=_OTHER_FIVE,
+            groups=OTHER_FIVE,
         ),
         Layout(
             "Table 2: AUROC in %, CF, CIFAR-10, inlier class down, anomaly class across; marked: below 90",
@@ -189,35 +189,3 @@ def main_layout(detectors: Iterable[str] = MAIN_DETECTORS, classes: Iterable[str
             "marked: the best of a column; epochs: mean over classes and seeds of the epoch whose weights were kept",
         ),
     )
-
-
-def _ablation(title: str, *detectors: str, studies: Iterable[Study] = ()) -> Layout:
-    main = (_one_vs_rest("cifar10", detectors),) if detectors else ()
-    return Layout(
-        f"Ablation: {title}; AUROC in %, CIFAR-10 one-vs-rest",
-        (*main, *studies),
-        row="{detector}{aux_rows}",
-        columns=CIFAR10_CLASSES,
-        mean="columns",
-        groups=_OTHER_FIVE,
-    )
-
-
-_AUX_SIZES = (300, 1_000, 3_000, 10_000)
-ABLATIONS: dict[str, Layout] = {
-    "noise": _ablation("noise", *("CF, noise 0", "CF, noise 0.003"), "CF", *("CF, noise 0.03", "CF, noise 0.1")),
-    "clamp": _ablation("clamp", "CF", "CF (Table 6)", *(f"CF, clamp {c:+d}" for c in (-300, -200, -100, 0, 100))),
-    "aux-weight": _ablation("weight of the auxiliary term", *(f"CF, aux_weight {w:g}" for w in (0.1, 0.3, 0.5)), "CF"),
-    "aux-size": _ablation(
-        "auxiliary rows (CF: 30,000)",
-        "CF",
-        studies=[_one_vs_rest("cifar10", ("CF",), n_aux=n) for n in _AUX_SIZES],
-    ),
-    "epochs": _ablation("epochs", "CF", *(f"CF, {n} epochs" for n in (2, 5, 10, 20, 40))),
-    "warmup": _ablation("likelihood first (CF-FT)", "CF", *(f"CF-FT, {n} epochs first" for n in (1, 2, 5))),
-    "flow-ratio": _ablation("start of Flow-ratio's inlier flow", "Flow-ratio", "Flow-ratio, from scratch", "Flow"),
-    "normalisation": replace(TABLES[11], number=None),
-    "ensemble": _ablation(
-        "flows of different seeds, log-densities averaged", "CF", "CF, 3 flows", "Flow", "Flow, 3 flows"
-    ),
-}

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from skcnf.datasets import (
     DataNotFoundError,
@@ -14,8 +17,15 @@ from skcnf.datasets import (
     load_cifar10_features,
     load_image_dataset,
 )
+from skcnf.paper._layouts import Study
+from skcnf.paper._variants import add_anomalies, limit_aux, limit_inliers, noise_images, other_classes_as_aux
+
+if TYPE_CHECKING:
+    from skcnf.moco import MocoFeaturizer
 
 __all__ = ["BenchmarkData"]
+
+_N_NOISE = 30_000  # as many images of noise as there are bundled auxiliary rows
 
 
 class BenchmarkData:
@@ -58,8 +68,49 @@ class BenchmarkData:
         images = load_image_dataset(dataset, self.root)
         if features == "pixels":
             return flatten_images(images)
-        from skcnf.moco import MocoFeaturizer
-
-        featurizer = MocoFeaturizer(normalize=features == "moco", device=self.device, memory=self.cache)
+        featurizer = self._featurizer(features)
         X_aux = load_cifar10_features(normalize=features == "moco").X_aux
         return dataclasses.replace(featurize_images(images, featurizer, features=features), X_aux=X_aux)
+
+    def parts(
+        self, study: Study, classes: Sequence[str] | None = None
+    ) -> Iterator[tuple[LabelledFeatures, Sequence[str] | None]]:
+        """Yield the rows of a study, changed as it asks, with the inlier classes that they are for.
+
+        There is one part, or one for each class where the auxiliary rows depend on the inlier class.
+
+        Raises
+        ------
+        DataNotFoundError
+            If images that the study needs are not at hand.
+        """
+        rows = self._changed(study)
+        if study.aux != "other classes":
+            yield rows, classes
+            return
+        for name in classes or rows.class_names:
+            yield other_classes_as_aux(rows, name, study.n_aux), [name]
+
+    def _changed(self, study: Study) -> LabelledFeatures:
+        rows = self.load(study.dataset, study.features)
+        if len(rows.X_train) == 0 or len(rows.X_test) == 0:
+            raise DataNotFoundError(f"{rows.name}: of its images only one split is there")
+        if study.aux == "celeba":
+            rows = dataclasses.replace(rows, X_aux=self.load("celeba", study.features).X_train)
+        if study.aux == "noise":
+            rows = dataclasses.replace(rows, X_aux=self._noise(study.features, study.n_aux or _N_NOISE))
+        if study.n_inliers is not None:
+            rows = limit_inliers(rows, study.n_inliers)
+        if study.anomaly_share > 0:
+            rows = add_anomalies(rows, study.anomaly_share, study.anomaly_kind)
+        return rows if study.n_aux is None else limit_aux(rows, study.n_aux)
+
+    def _noise(self, features: str, n: int) -> np.ndarray:
+        """Features of images of noise."""
+        images = noise_images(n)
+        return self._featurizer(features).fit(images).transform(images)
+
+    def _featurizer(self, features: str) -> MocoFeaturizer:
+        from skcnf.moco import MocoFeaturizer
+
+        return MocoFeaturizer(normalize=features == "moco", device=self.device, memory=self.cache)

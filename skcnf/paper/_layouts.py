@@ -11,7 +11,7 @@ import pandas as pd
 
 from skcnf.evaluation import ReportTable, add_means, epochs_kept, mean_and_spread
 
-__all__ = ["Layout", "Study", "lay_out"]
+__all__ = ["Layout", "Study", "ablation_lines", "lay_out"]
 
 _QUOTED = Path(__file__).with_name("paper.csv")
 _FEATURES = {"moco": "normalised", "moco-raw": "not normalised", "pixels": "pixels"}
@@ -35,8 +35,16 @@ class Study:
         Whether one-vs-rest also reports each other class alone.
     anomalies : tuple of str
         The data sets that dataset-vs-dataset takes as anomalies.
-    n_aux : int or None
-        Keep only this many auxiliary rows.
+    n_aux, n_inliers : int or None
+        Keep only this many auxiliary rows, and training rows of each class.
+    anomaly_share : float
+        The share of anomalies that are hidden among the inliers.
+    anomaly_kind : {"test", "auxiliary"}
+        Where these anomalies are from; see `add_anomalies`.
+    aux : {"tiny-imagenet", "celeba", "noise", "other classes"}
+        What the auxiliary images are; the first are bundled.
+    variant : str
+        What the labels of rows say of these changes.
     """
 
     dataset: str
@@ -46,6 +54,11 @@ class Study:
     pairs: bool = False
     anomalies: tuple[str, ...] = ()
     n_aux: int | None = None
+    n_inliers: int | None = None
+    anomaly_share: float = 0.0
+    anomaly_kind: str = "test"
+    aux: str = "tiny-imagenet"
+    variant: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,6 +86,10 @@ class Layout:
         Whether a last column tells the number of epochs.
     notes : tuple of str
         Lines below the table.
+    lines : mapping of str to mapping, optional
+        The lines of an ablation's figure: for each its points, from a number or name to the label of a row.
+    axis : str
+        What these numbers or names are.
     """
 
     caption: str
@@ -87,6 +104,8 @@ class Layout:
     groups: Mapping[str, tuple[str, ...]] | None = None
     epochs: bool = False
     notes: tuple[str, ...] = ()
+    lines: Mapping[str, Mapping[float | str, str]] | None = None
+    axis: str = ""
 
 
 def lay_out(layout: Layout, results: pd.DataFrame, notes: Iterable[str] = ()) -> ReportTable:
@@ -96,7 +115,7 @@ def lay_out(layout: Layout, results: pd.DataFrame, notes: Iterable[str] = ()) ->
     ----------
     layout : Layout
     results : DataFrame
-        The results of all studies, with the columns ``class_number`` (of the inlier class) and ``aux_rows`` beside a
+        The results of all studies, with the columns ``class_number`` (of the inlier class) and ``variant`` beside a
         protocol's.
     notes : iterable of str
         Lines below the table, after those of the layout.
@@ -104,18 +123,32 @@ def lay_out(layout: Layout, results: pd.DataFrame, notes: Iterable[str] = ()) ->
     by_seed, rows = _by_seed(layout, results)
     mean, std = mean_and_spread(by_seed, rows)
     paper, paper_std = (_quoted(layout.number, name, mean) for name in ("mean", "std"))
-    filled = mean.notna().any() | paper.notna().any()
+    ran = mean.index.isin(by_seed.index.get_level_values("row"))  # a row of failures alone stays
+    kept = ran | paper.notna().any(axis=1), mean.notna().any() | paper.notna().any()
     return ReportTable(
         caption=layout.caption,
-        mean=mean.loc[:, filled],
-        std=std.loc[:, filled],
-        paper=paper.loc[:, filled],
-        paper_std=paper_std.loc[:, filled],
+        mean=mean.loc[kept],
+        std=std.loc[kept],
+        paper=paper.loc[kept],
+        paper_std=paper_std.loc[kept],
         best=layout.best,
         notes=[*layout.notes, *notes],
         corner=_CORNERS.get(layout.row, ""),
         epochs=epochs_kept(results) if layout.epochs else None,
     )
+
+
+def ablation_lines(layout: Layout, table: ReportTable) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The points of an ablation's figure: mean AUROC over the classes of the table, and its spread over seeds.
+
+    Both have the varied values down and the lines across; the spread is NaN where not all classes were run.
+    """
+    classes = [name for name in layout.columns if name in table.mean]
+    mean = table.mean[classes].mean(axis=1, skipna=False)
+    std = table.std["mean"] if "mean" in table.std else mean * np.nan
+    points = {name: pd.Series(rows, dtype=object) for name, rows in (layout.lines or {}).items()}
+    frames = [{name: rows.map(values).astype(float) for name, rows in points.items()} for values in (mean, std)]
+    return pd.DataFrame(frames[0]), pd.DataFrame(frames[1])
 
 
 def _by_seed(layout: Layout, results: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
@@ -141,8 +174,13 @@ def _labels(template: str, results: pd.DataFrame) -> list[str]:
     return [make(**row) for row in shown.to_dict("records")]
 
 
+def quoted_cells(number: int | None) -> pd.DataFrame:
+    """The figures that the paper prints in one table, a line for each: ``row, column, mean, std``."""
+    quoted = pd.read_csv(_QUOTED, dtype={"row": str, "column": str})
+    return quoted[quoted["table"] == number]
+
+
 def _quoted(number: int | None, value: str, like: pd.DataFrame) -> pd.DataFrame:
     """The paper's figures of one table, in the shape of ``like``."""
-    quoted = pd.read_csv(_QUOTED, dtype={"row": str, "column": str})
-    quoted = quoted[quoted["table"] == number].pivot_table(index="row", columns="column", values=value, dropna=False)
+    quoted = quoted_cells(number).pivot_table(index="row", columns="column", values=value, dropna=False)
     return quoted.reindex(index=like.index, columns=like.columns).astype(np.float64)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
+import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator
 
@@ -19,7 +20,7 @@ from skcnf.paper._lineup import is_deterministic, make_detectors
 
 __all__ = ["run_layout"]
 
-_EXTRA = ("class_number", "aux_rows")
+_EXTRA = ("class_number", "variant")
 _ENCODER_NOTE = (
     "paper: as printed there; its encoder, a ResNet-50, saw all of ImageNet; the bundled one, a narrow ResNet-18, saw "
     "50,000 images of 32 px."
@@ -63,21 +64,36 @@ def run_layout(
     """
     wanted = None if detectors is None else set(make_detectors(detectors))
     notes = [] if layout.number is None else [_ENCODER_NOTE]
+    options = {"n_jobs": n_jobs, "engine": engine, "output": output, "verbose": verbose}
     frames = []
     with scratch_folder() as memory:
         for study in layout.studies:
             names = [name for name in study.detectors if wanted is None or name in wanted]
-            try:
-                run, add_columns = _protocol(study, data, classes, notes)
-            except DataNotFoundError as error:
-                notes.append(_not_at_hand(study, error))
-                continue
-            if names:
-                made = make_detectors(names, device, memory)
-                options = {"n_jobs": n_jobs, "engine": engine, "output": output, "verbose": verbose}
-                frames.append(add_columns(run(made, seeds=_seeds(made, seeds), **options)))
+            made = make_detectors(names, device, memory)
+            if made:
+                frames += _run_study(study, made, data, classes, notes, seeds=_seeds(made, seeds), **options)
     table = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[*COLUMNS, *_EXTRA])
     return lay_out(layout, table, dict.fromkeys([*notes, *_failures(table)])), table
+
+
+def _run_study(
+    study: Study,
+    detectors: Mapping[str, BaseEstimator],
+    data: BenchmarkData,
+    classes: Sequence[str] | None,
+    notes: list[str],
+    **options: Any,
+) -> list[pd.DataFrame]:
+    """The results of a study with its columns; a note in place of them where its data are not at hand."""
+    try:
+        parts = data.parts(study, classes)
+        return [
+            _with_columns(study, rows, _protocol(study, rows, chosen, data, notes)(detectors, **options))
+            for rows, chosen in parts
+        ]
+    except DataNotFoundError as error:
+        notes.append(_not_at_hand(study, error))
+        return []
 
 
 def _seeds(detectors: Mapping[str, BaseEstimator], seeds: Sequence[int]) -> dict[str, list[int]]:
@@ -88,35 +104,22 @@ def _seeds(detectors: Mapping[str, BaseEstimator], seeds: Sequence[int]) -> dict
 
 
 def _protocol(
-    study: Study, data: BenchmarkData, classes: Sequence[str] | None, notes: list[str]
-) -> tuple[Callable[..., pd.DataFrame], Callable[[pd.DataFrame], pd.DataFrame]]:
-    """The protocol's function with its data, and what adds the study's columns to its results."""
-    rows = _rows(study, data)
-    notes += [rows.note] if rows.note else []
-    columns = partial(_with_columns, study, rows)
+    study: Study, rows: LabelledFeatures, classes: Sequence[str] | None, data: BenchmarkData, notes: list[str]
+) -> Callable[..., pd.DataFrame]:
+    """The protocol's function with its data."""
     if study.protocol == "one-vs-rest":
-        return partial(one_vs_rest, data=rows, classes=classes, pairs=study.pairs), columns
+        return partial(one_vs_rest, data=rows, classes=classes, pairs=study.pairs)
     if study.protocol == "class-vs-class":
-        return partial(class_vs_class, data=rows, classes=classes), columns
-    return partial(dataset_vs_dataset, data=rows, anomalies=_anomalies(study, data, notes)), columns
-
-
-def _rows(study: Study, data: BenchmarkData) -> LabelledFeatures:
-    rows = data.load(study.dataset, study.features)
-    if len(rows.X_train) == 0 or len(rows.X_test) == 0:
-        raise DataNotFoundError(f"{rows.name}: of its images only one split is there")
-    if study.n_aux is not None and rows.X_aux is not None:
-        rows = dataclasses.replace(rows, X_aux=rows.X_aux[: study.n_aux])
-    return rows
+        return partial(class_vs_class, data=rows, classes=classes)
+    return partial(dataset_vs_dataset, data=rows, anomalies=_anomalies(study, data, notes))
 
 
 def _with_columns(study: Study, rows: LabelledFeatures, results: pd.DataFrame) -> pd.DataFrame:
     numbers = {name: str(number) for number, name in enumerate(rows.class_names)}
-    aux_rows = "" if study.n_aux is None else f", {study.n_aux:,} auxiliary rows"
-    return results.assign(class_number=results["inlier_class"].map(numbers).fillna(""), aux_rows=aux_rows)
+    return results.assign(class_number=results["inlier_class"].map(numbers).fillna(""), variant=study.variant)
 
 
-def _anomalies(study: Study, data: BenchmarkData, notes: list[str]) -> dict[str, pd.DataFrame]:
+def _anomalies(study: Study, data: BenchmarkData, notes: list[str]) -> dict[str, np.ndarray]:
     """Test rows of the data sets that are at hand; a note for each that is not."""
     anomalies = {}
     for name in study.anomalies:

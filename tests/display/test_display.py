@@ -12,6 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from skcnf import MSEDetector, MSERatioDetector
 from skcnf.display import (
+    AblationDisplay,
     BenchmarkDisplay,
     ConfusionDisplay,
     DifferenceDensityDisplay,
@@ -357,3 +358,28 @@ def test_no_text_overlaps_or_leaves_the_figure_and_pyplot_is_not_used(draw, monk
             other for other, earlier in zip(texts, boxes[:number], strict=False) if box.padded(-1).overlaps(earlier)
         ]
         assert not clash, (texts[number], clash)
+
+
+def test_ablations_draw_numbers_on_an_axis_and_names_side_by_side():
+    index = [100, 1_000, 30_000]
+    mean = pd.DataFrame({"CF": [80.0, 84.0, 88.0], "KNN": [86.0, np.nan, 86.0], "none": [np.nan] * 3}, index=index)
+    display = AblationDisplay.from_frame(mean, mean * 0 + 0.5, label="auxiliary rows")
+    assert display.ax_.get_xscale() == "log"
+    assert [text.get_text() for text in display.ax_.get_xticklabels()] == ["100", "1,000", "30,000"]
+    cf, knn = (container.lines[0].get_xydata() for container in display.ax_.containers)
+    np.testing.assert_array_equal(cf, np.column_stack([index, mean["CF"]]))
+    np.testing.assert_array_equal(knn[:, 0], [100, 30_000])  # what was not run is left out
+    assert [text.get_text() for text in display.ax_.get_legend().get_texts()] == ["CF", "KNN"]
+    named = AblationDisplay.from_frame(mean.set_axis(["noise", "CelebA", "photographs"]))
+    assert [text.get_text() for text in named.ax_.get_xticklabels()] == ["noise", "CelebA", "photographs"]
+    assert named.ax_.containers[0].lines[0].get_linestyle() == "None"
+    assert AblationDisplay.from_frame(mean.set_axis([0, 1, 2])).ax_.get_xscale() == "linear"
+    assert AblationDisplay.from_frame(mean.set_axis([0, 0.003, 0.1])).ax_.get_xscale() == "symlog"
+
+
+def test_ablations_without_values_are_refused():
+    mean = pd.DataFrame({"CF": [np.nan]}, index=[1])
+    with pytest.raises(ValueError, match="mean must hold at least one value"):
+        AblationDisplay.from_frame(mean)
+    with pytest.raises(ValueError, match="std must have the rows and columns of mean"):
+        AblationDisplay.from_frame(mean.fillna(1), mean.set_axis([2]))

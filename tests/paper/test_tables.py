@@ -111,7 +111,7 @@ def _results(detectors, seeds=(0, 1), **columns):
             "seed": seed,
             "auroc": 0.5 + number / 100 + seed / 1000,
             "class_number": str(number),
-            "aux_rows": "",
+            "variant": "",
         }
         for detector in detectors
         for number, name in enumerate(CIFAR10_CLASSES)
@@ -139,11 +139,18 @@ def test_a_mean_over_classes_that_are_not_all_there_is_left_out():
     assert table.mean.loc["CF", "car"] == pytest.approx(51.05)
 
 
-def test_columns_without_a_value_are_left_out_of_an_ablation():
+def test_rows_and_columns_without_a_value_are_left_out_of_an_ablation():
     results = _results(["CF"])
     table = lay_out(ABLATIONS["warmup"], results[results["inlier_class"] == "car"])
     assert table.mean.columns.tolist() == ["car"]
     assert table.paper.shape == table.std.shape == (1, 1)
+
+
+def test_a_row_of_failures_stays():
+    results = _results(["CF", "CF-FT, 1 epochs first"]).assign(auroc=[0.7] * 20 + [np.nan] * 20)
+    table = lay_out(ABLATIONS["warmup"], results)
+    assert table.mean.index.tolist() == ["CF", "CF-FT, 1 epochs first"]
+    assert table.mean.notna().any(axis=1).tolist() == [True, False]
 
 
 def test_table_2_is_the_confusion_matrix():
