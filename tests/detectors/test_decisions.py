@@ -89,6 +89,14 @@ def test_fit_calibrates_as_recalibration_by_the_rows_held_out_would(rows):
     assert (other.offset_, other.recalibrated_, detector.recalibrated_) == (detector.offset_, True, False)
 
 
+def test_nonconform_gives_the_same_p_values(rows, new):
+    nonconform = pytest.importorskip("nonconform", reason="needs Python 3.12")
+    detector = MSEDetector(random_state=0).fit(rows[0]).recalibrate(new)
+    strategy = nonconform.Split()
+    conformal = nonconform.ConformalDetector(detector, strategy=strategy, score_polarity="higher_is_normal")
+    np.testing.assert_allclose(conformal.calibrate(new).compute_p_values(rows[2]), detector.p_values(rows[2]))
+
+
 # Selection
 
 
