@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import io
 import logging
 import math
 import os
@@ -23,11 +22,11 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from skcnf._core.devices import resolve_device
-from skcnf._core.files import write_atomically
 from skcnf._core.generators import seeded
 from skcnf._core.locks import output_lock
 from skcnf._core.rows import row_batches
 from skcnf.images import Augmentation, Draws, as_tensor, digest, resize_and_crop, standardize_images
+from skcnf.moco._checkpoints import read_checkpoint, write_checkpoint
 from skcnf.moco._contrast import MoCo, info_nce, uniformity
 from skcnf.moco._distribution import World
 from skcnf.moco._encoders import EncoderSpec, build_encoder
@@ -357,41 +356,13 @@ class _Run:
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self._bfloat16)
 
+    @property
+    def _identity(self) -> dict[str, Any]:
+        """What tells this run from others."""
+        return {"images": self.images_digest, **asdict(self.spec), **asdict(self.config)}
+
     def save(self, path: str | os.PathLike[str]) -> None:
-        buffer = io.BytesIO()
-        state = {
-            "spec": asdict(self.spec),
-            "config": asdict(self.config),
-            "images": self.images_digest,
-            "history": self.history,
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
-        torch.save(state, buffer)
-        write_atomically(path, buffer.getvalue())
+        write_checkpoint(path, self._identity, self.history, self.model, self.optimizer)
 
     def restore(self, path: str | os.PathLike[str]) -> None:
-        try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
-            state["spec"], state["config"], state["images"], state["history"], state["model"], state["optimizer"]
-        except Exception as error:  # torch raises a different class for every way a file can be broken
-            raise ValueError(
-                f"'{path}' is no checkpoint of a pretraining run, and nothing in it was executed; give another path."
-            ) from error
-        self._check_same_run(state, path)
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.history = state["history"]
-
-    def _check_same_run(self, state: dict[str, Any], path: object) -> None:
-        here = {**asdict(self.spec), **asdict(self.config)}
-        there = {**state["spec"], **state["config"]}
-        changed = (name for name in here if there.get(name) != here[name])
-        differences = [f"{name}: {there.get(name)!r} there, {here[name]!r} here" for name in changed]
-        if state["images"] != self.images_digest:
-            differences.insert(0, "other images")
-        if differences:
-            raise ValueError(
-                f"'{path}' is the checkpoint of another run ({'; '.join(differences)}). Repeat that run, delete the "
-                "file to start anew, or give another path."
-            )
+        self.history = read_checkpoint(path, self._identity, self.model, self.optimizer)

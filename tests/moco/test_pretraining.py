@@ -62,10 +62,10 @@ def test_a_cut_run_resumes_to_the_same_losses(tmp_path):
 def test_a_file_that_is_no_checkpoint_is_named(tmp_path, content):
     file = tmp_path / "checkpoint.pt"
     file.write_bytes(content)
-    with pytest.raises(ValueError, match=r"checkpoint.pt' is no checkpoint of a pretraining run"):
+    with pytest.raises(ValueError, match=r"checkpoint.pt' cannot be read as the checkpoint of a pretraining run"):
         pretrain(_images(), SPEC, CONFIG, device="cpu", checkpoint=file)
     torch.save({"other": 1}, file)
-    with pytest.raises(ValueError, match="is no checkpoint of a pretraining run"):
+    with pytest.raises(ValueError, match="cannot be read as the checkpoint of a pretraining run"):
         pretrain(_images(), SPEC, CONFIG, device="cpu", checkpoint=file)
 
 
