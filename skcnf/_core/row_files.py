@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -66,7 +67,6 @@ class RowFile:
             self.n_done, self._checksum = self._rows_done() or (0, 0)
             with naming(self.path):
                 self._file = scope.enter_context(self._part.open("r+b") if self.n_done else self._new_file())
-                self._start = self._skip_header(self._file)
             self._open = scope.pop_all()
         return self
 
@@ -92,30 +92,28 @@ class RowFile:
     def _checksum_of(self, n_rows: int) -> int | None:
         """Of the first rows in the file; None where it is of another shape."""
         with self._part.open("rb") as file:
-            start = self._skip_header(file)
-            if os.fstat(file.fileno()).st_size != start + self._shape[0] * self._row_bytes:
+            header = self._header
+            size = os.fstat(file.fileno()).st_size
+            if file.read(len(header)) != header or size != len(header) + self._shape[0] * self._row_bytes:
                 return None
             checksum, left = 0, n_rows * self._row_bytes
             while left and (block := file.read(min(left, _READ_BYTES))):
                 checksum, left = zlib.crc32(block, checksum), left - len(block)
             return checksum
 
-    def _skip_header(self, file: IO[bytes]) -> int:
-        """Where the rows begin; a ValueError if this is no array of our shape and type."""
-        version = np.lib.format.read_magic(file)
-        if version != (1, 0):
-            raise ValueError(f"version {version}")
-        shape, in_columns, dtype = np.lib.format.read_array_header_1_0(file)
-        if shape != self._shape or dtype != self._dtype or in_columns:
-            raise ValueError(f"{dtype} {shape}")
-        return file.tell()
+    @property
+    def _header(self) -> bytes:
+        """What an ``.npy`` file of our shape and type begins with."""
+        header = io.BytesIO()
+        fields = {"descr": self._dtype.str, "fortran_order": False, "shape": self._shape}
+        np.lib.format.write_array_header_1_0(header, fields)
+        return header.getvalue()
 
     def _new_file(self) -> IO[bytes]:
         self._log.unlink(missing_ok=True)  # first: it tells of the file that now goes
         try:
             with self._part.open("wb") as file:
-                header = {"descr": self._dtype.str, "fortran_order": False, "shape": self._shape}
-                np.lib.format.write_array_header_1_0(file, header)
+                file.write(self._header)
                 file.flush()
                 _reserve(file.fileno(), file.tell() + self._shape[0] * self._row_bytes)
         except OSError:
@@ -137,7 +135,7 @@ class RowFile:
             raise ValueError(f"rows {rows.shape} after {self.n_done} of an array {self._shape}.")
         data = np.ascontiguousarray(rows, self._dtype).data.cast("B")
         with naming(self.path):
-            self._file.seek(self._start + self.n_done * self._row_bytes)
+            self._file.seek(len(self._header) + self.n_done * self._row_bytes)
             self._file.write(data)
             self._file.flush()
             os.fsync(self._file.fileno())

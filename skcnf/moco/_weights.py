@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import os
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -205,6 +206,8 @@ def rebuild_encoder(spec: Any, state: Mapping[str, Tensor]) -> nn.Module:
 
 
 def _load_official(path: str | os.PathLike[str]) -> nn.Module:
+    if zipfile.is_zipfile(path):  # older files of torch are none, and have no checksums
+        _check_records(path)
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
@@ -217,6 +220,18 @@ def _load_official(path: str | os.PathLike[str]) -> nn.Module:
     state = _query_encoder_state(checkpoint)
     text = checkpoint.get("skcnf_spec")
     return _rebuild(_spec_of_state(state), state) if text is None else rebuild_encoder(json.loads(text), state)
+
+
+def _check_records(path: str | os.PathLike[str]) -> None:
+    """Compare the records of torch's zip with their checksums, which torch itself does not."""
+    with zipfile.ZipFile(path) as file:
+        members = file.infolist()
+        stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
+        if not stored or sum(member.file_size for member in members) > os.path.getsize(path):
+            raise ValueError("it is no file of torch: its records are compressed, or overlap.")
+        damaged = file.testzip()
+    if damaged is not None:
+        raise ValueError(f"its record {damaged!r} does not fit its checksum: it was altered or damaged.")
 
 
 def _query_encoder_state(checkpoint: object) -> dict[str, Tensor]:
