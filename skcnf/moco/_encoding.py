@@ -26,7 +26,7 @@ __all__ = [
     "weights_digest",
 ]
 
-_TILE_PIXELS = 2**15  # on a CPU: 32 images of 32 x 32
+_TILE_PIXELS = 2**16  # on a CPU: 64 images of 32 x 32, from where on longer tiles are hardly faster
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def output_width(encoder: nn.Module, size: int) -> int:
 
 def tile_length(size: int, device: torch.device, batch_size: int) -> int:
     """How many images of side ``size`` go through an encoder together, see `encode_in_tiles`."""
-    return batch_size if device.type != "cpu" else max(1, _TILE_PIXELS // size**2)
+    return batch_size if device.type != "cpu" else max(2, _TILE_PIXELS // size**2)
 
 
 def encode_in_tiles(encoder: nn.Module, spec: EncoderSpec, images: Tensor, n_tile: int, normalize: bool) -> Tensor:
