@@ -12,6 +12,8 @@ _HOME = {
     "FlowDetector": "skcnf.detectors",
     "FlowRatioDetector": "skcnf.detectors",
     "GOADDetector": "skcnf.detectors",
+    "GaussianDetector": "skcnf.detectors",
+    "GaussianRatioDetector": "skcnf.detectors",
     "MSEDetector": "skcnf.detectors",
     "MSERatioDetector": "skcnf.detectors",
     "OutlierExposureDetector": "skcnf.detectors",

@@ -9,6 +9,8 @@ DETECTORS = {
     "oe": "OutlierExposureDetector",
     "flow": "FlowDetector",
     "flow-ratio": "FlowRatioDetector",
+    "gaussian": "GaussianDetector",
+    "gaussian-ratio": "GaussianRatioDetector",
     "goad": "GOADDetector",
     "mse": "MSEDetector",
     "mse-ratio": "MSERatioDetector",

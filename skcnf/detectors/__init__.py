@@ -4,6 +4,7 @@ from skcnf.detectors._base import BaseOutlierDetector
 from skcnf.detectors._calibration import conformal_p_values, conformal_threshold
 from skcnf.detectors._contrastive import ContrastiveFlowDetector, OutlierExposureDetector
 from skcnf.detectors._flow import BaseFlowDetector, FlowDetector
+from skcnf.detectors._gaussian import GaussianDetector, GaussianRatioDetector
 from skcnf.detectors._goad import GOADDetector
 from skcnf.detectors._many import fit_many
 from skcnf.detectors._mean import MSEDetector, MSERatioDetector
@@ -18,6 +19,8 @@ __all__ = [
     "FlowDetector",
     "FlowRatioDetector",
     "GOADDetector",
+    "GaussianDetector",
+    "GaussianRatioDetector",
     "MSEDetector",
     "MSERatioDetector",
     "OutlierExposureDetector",

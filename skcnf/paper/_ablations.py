@@ -110,6 +110,11 @@ ABLATIONS: dict[str, Layout] = {
             "Flow": {"none": "Flow"},
         },
     ),
+    "whitening": _ablation(
+        "whitening of the features by the auxiliary rows",
+        "whitened",
+        {name: {"yes": name, "no": f"{name} (plain)"} for name in ("Gaussian", "Gaussian-ratio")},
+    ),
     "normalisation": replace(TABLES[11], number=None),
     "ensemble": _ablation(
         "flows of different seeds, log-densities averaged",

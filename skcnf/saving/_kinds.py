@@ -31,6 +31,7 @@ __all__ = [
     "Scores",
     "Store",
     "Text",
+    "Triangle",
 ]
 
 _FLOATS = (torch.float32, torch.float64)
@@ -228,6 +229,23 @@ class Scores(Array):
         super()._check(tensor, store)
         require(tensor.dtype == torch.float64 and len(tensor) > 0, "it holds no scores in float64")
         require(bool((tensor[1:] >= tensor[:-1]).all()), "its scores are not in ascending order")
+
+
+class Triangle(Array):
+    """A lower triangular matrix with a positive diagonal, as Cholesky factors are.
+
+    Parameters
+    ----------
+    axis : str
+        The symbol of both axes.
+    """
+
+    def __init__(self, axis: str) -> None:
+        super().__init__(axis, axis)
+
+    def _check(self, tensor: Tensor, store: Store) -> None:
+        super()._check(tensor, store)
+        require(not tensor.triu(1).any() and bool((tensor.diagonal() > 0).all()), "it is no Cholesky factor")
 
 
 class Codes(Array):

@@ -18,6 +18,8 @@ from skcnf.detectors import (
     ContrastiveFlowDetector,
     FlowDetector,
     FlowRatioDetector,
+    GaussianDetector,
+    GaussianRatioDetector,
     GOADDetector,
     MSEDetector,
     MSERatioDetector,
@@ -39,6 +41,7 @@ from skcnf.saving._kinds import (
     Records,
     Scores,
     Text,
+    Triangle,
 )
 from skcnf.saving._modules import check_flow, check_goad_network
 
@@ -67,6 +70,12 @@ _ATTRIBUTES: dict[type[BaseEstimator], dict[str, Kind]] = {
     ContrastiveFlowDetector: {"nll_clamp_": Number()},
     FlowDetector: {},
     FlowRatioDetector: {"aux_flow_": Optional(Modules(RealNVP, check_flow, alone=True))},
+    GaussianDetector: {"location_": Array("d"), "mean_": Array("d"), "precision_cholesky_": Triangle("d")}
+    | {"whitening_mean_": Optional(Array("d")), "whitening_": Optional(Triangle("d"))},
+    GaussianRatioDetector: {
+        "aux_mean_": Optional(Array("d")),
+        "aux_precision_cholesky_": Optional(Triangle("d")),
+    },
     GOADDetector: _STANDARDISATION
     | {"network_": Modules(GOADNetwork, check_goad_network, alone=True), "history_": Records()},
     MSEDetector: {"mean_": Array("d")},

@@ -12,6 +12,8 @@ from skcnf import (
     ContrastiveFlowDetector,
     FlowDetector,
     FlowRatioDetector,
+    GaussianDetector,
+    GaussianRatioDetector,
     GOADDetector,
     MSEDetector,
     MSERatioDetector,
@@ -26,7 +28,7 @@ FLOWS = (ContrastiveFlowDetector, OutlierExposureDetector, FlowDetector, FlowRat
 EVERY = [
     *[cls(**SMALL) for cls in FLOWS],
     GOADDetector(n_transforms=8, n_outputs=8, hidden_units=8, random_state=0),
-    *[cls(random_state=0) for cls in (MSEDetector, MSERatioDetector)],
+    *[cls(random_state=0) for cls in (MSEDetector, MSERatioDetector, GaussianDetector, GaussianRatioDetector)],
     *[PyODDetector(detector, random_state=0) for detector in (KNN(), OCSVM(), IForest(n_estimators=20))],
 ]
 

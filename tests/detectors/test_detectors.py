@@ -16,6 +16,8 @@ from skcnf import (
     ContrastiveFlowDetector,
     FlowDetector,
     FlowRatioDetector,
+    GaussianDetector,
+    GaussianRatioDetector,
     GOADDetector,
     MSEDetector,
     MSERatioDetector,
@@ -26,7 +28,9 @@ from skcnf import (
 SMALL = {"n_blocks": 2, "hidden_units": 16, "max_epochs": 4, "batch_size": 128, "random_state": 0}
 SMALL_GOAD = {"n_transforms": 8, "n_outputs": 8, "hidden_units": 8, "n_epochs": 4, "random_state": 0}
 FLOWS = (ContrastiveFlowDetector, OutlierExposureDetector, FlowDetector, FlowRatioDetector)
-WITH_AUX = (ContrastiveFlowDetector, OutlierExposureDetector, FlowRatioDetector, MSERatioDetector)
+CLOSED_FORMS = (MSEDetector, MSERatioDetector, GaussianDetector, GaussianRatioDetector)
+RATIOS = (FlowRatioDetector, MSERatioDetector, GaussianRatioDetector)
+WITH_AUX = (ContrastiveFlowDetector, OutlierExposureDetector, *RATIOS)
 
 
 def _make(cls, **params):
@@ -35,7 +39,7 @@ def _make(cls, **params):
 
 
 EVERY = [
-    *[_make(cls) for cls in (*FLOWS, GOADDetector, MSEDetector, MSERatioDetector)],
+    *[_make(cls) for cls in (*FLOWS, GOADDetector, *CLOSED_FORMS)],
     PyODDetector(KNN(), random_state=0),
 ]
 every_detector = pytest.mark.parametrize("detector", EVERY, ids=lambda detector: type(detector).__name__)
