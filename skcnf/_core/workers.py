@@ -72,7 +72,8 @@ def _run_alone(function: Callable[[_Unit], _Result], unit: _Unit, folder: str) -
 def _run(
     function: Callable[[_Unit], _Result], units: Sequence[_Unit], n_workers: int, folder: str
 ) -> Iterator[tuple[int, _Result]]:
-    parallel = Parallel(n_jobs=n_workers, return_as="generator_unordered", temp_folder=folder)
+    # batch_size="auto" would put long units behind short ones of the same worker, and lose all of a batch by a kill
+    parallel = Parallel(n_jobs=n_workers, return_as="generator_unordered", batch_size=1, temp_folder=folder)
     parent = os.getpid() if isinstance(get_active_backend()[0], (LokyBackend, MultiprocessingBackend)) else None
     calls = (delayed(_call)(function, number, unit, parent) for number, unit in enumerate(units))
     with warnings.catch_warnings():

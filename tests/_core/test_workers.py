@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from skcnf._core import workers
 from skcnf._core.workers import run_all
 
 _LARGE = np.ones((500, 1000))  # beyond the megabyte from which joblib maps an array instead of copying it
@@ -46,6 +47,7 @@ _SCRIPT = """
 import os, sys, time
 from pathlib import Path
 import numpy as np
+from skcnf._core import workers
 from skcnf._core.workers import run_all
 
 def work(unit):
@@ -86,3 +88,17 @@ def test_a_killed_run_leaves_neither_workers_nor_their_memory(tmp_path):
     run.wait()
     assert _wait_until(lambda: not any(map(_is_alive, os.listdir(tmp_path / "pids"))), 10)
     assert _wait_until(lambda: not list((tmp_path / "scratch").rglob("*.pkl")), 10)
+
+
+def test_each_unit_is_sent_alone(monkeypatch):
+    """joblib sends short units in batches that grow: long ones would queue behind them, and a kill would cost all."""
+    asked = []
+
+    class Recorded(workers.Parallel):
+        def __init__(self, **options):
+            asked.append(options["batch_size"])
+            super().__init__(**options)
+
+    monkeypatch.setattr(workers, "Parallel", Recorded)
+    assert len(list(run_all(_tens, [(number, _LARGE) for number in range(3)], 1))) == 3
+    assert asked == [1]
