@@ -127,9 +127,7 @@ def _key(row: Mapping[str, Any]) -> tuple[str, ...]:
 def _read(path: Path) -> Iterator[dict[str, Any]]:
     text = _text(path)
     reader = csv.reader(io.StringIO(text[: text.rfind("\n") + 1], newline=""), strict=True)
-    header = tuple(next(reader, ()))
-    if header not in ((), COLUMNS, _FILE_COLUMNS):  # files of version 0.1 have no checksums
-        raise ValueError(f"'{path}' is no result file of this version: its columns are {list(header)}.")
+    header = _header(reader, path)
     first = reader.line_num + 1
     try:
         for values in reader:
@@ -140,6 +138,17 @@ def _read(path: Path) -> Iterator[dict[str, Any]]:
             return  # the write was cut within a name that holds a newline
         lines = f"line {first}" if reader.line_num <= first else f"lines {first} to {reader.line_num}"
         raise ValueError(f"'{path}', {lines}: {error}. Delete what is named to compute it again.") from error
+
+
+def _header(reader: Any, path: Path) -> tuple[str, ...]:
+    """The names of the columns; empty for an empty file."""
+    try:
+        header = tuple(next(reader, ()))
+    except csv.Error as error:
+        raise ValueError(f"'{path}' is no result file: its first line is no CSV ({error}).") from error
+    if header not in ((), COLUMNS, _FILE_COLUMNS):  # files of version 0.1 have no checksums
+        raise ValueError(f"'{path}' is no result file of this version: its columns are {list(header)}.")
+    return header
 
 
 def _text(path: Path) -> str:

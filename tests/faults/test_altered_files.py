@@ -64,7 +64,7 @@ def _try(path, size, read, is_right):
 
 def _campaign(formats, n_files, seed):
     """Outcomes by format; a failure tells the number of the file, which with the seed makes it again."""
-    outcomes = Counter()
+    outcomes, failures = Counter(), []
     for number in range(n_files):
         format_ = formats[number % len(formats)]
         data = altered(format_.files[format_.path], random.Random(f"{seed} {number}"))
@@ -73,7 +73,8 @@ def _campaign(formats, n_files, seed):
         try:
             outcomes[format_.name, _try(format_.path, len(data), format_.read, format_.is_right)] += 1
         except Exception as error:
-            raise AssertionError(f"{format_.name}, file {number} of seed {seed}: {error!r}") from error
+            failures.append(f"{format_.name}, file {number} of seed {seed}: {error!r}")
+    assert not failures, "\n".join([f"{len(failures)} of {n_files} files", *failures[:50]])
     return outcomes
 
 
@@ -84,7 +85,7 @@ def _report(outcomes):
 
 
 def _hostile_campaign(formats, n_files, seed, path):
-    outcomes = Counter()
+    outcomes, failures = Counter(), []
     for format_ in formats:
         format_.restore()
     contents = {format_.name: read_container(format_.path, ["skcnf-model-1"]) for format_ in formats}
@@ -95,7 +96,8 @@ def _hostile_campaign(formats, n_files, seed, path):
         try:
             outcomes[format_.name, _try(path, path.stat().st_size, lambda: load(path), lambda _: True)] += 1
         except Exception as error:
-            raise AssertionError(f"{format_.name}, hostile file {number} of seed {seed}: {error!r}") from error
+            failures.append(f"{format_.name}, hostile file {number} of seed {seed}: {error!r}")
+    assert not failures, "\n".join([f"{len(failures)} of {n_files} files", *failures[:50]])
     return outcomes
 
 
