@@ -47,10 +47,10 @@ def check_output(path: str | os.PathLike[str]) -> None:
         raise IsADirectoryError(f"'{path}' is a folder; give the name of a file to write.")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"'{path}' cannot be written: the folder '{path.parent}' does not exist; create it.")
-    partial = _partial(path)
+    probe = _partial(path.with_name(f"{path.name}.part.json"))  # the longest name that a run writes beside it
     with naming(path):
-        partial.touch(exist_ok=False)
-        partial.unlink()
+        probe.touch(exist_ok=False)
+        probe.unlink()
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import platform
 import sys
@@ -137,13 +138,14 @@ def _run(args: argparse.Namespace, stem: str, layout: Layout) -> None:
 
 def _claims(folder: Path) -> None:
     """Write and print the paper's claims, computed from the tables in a folder."""
+    from skcnf._core.files import write_atomically
     from skcnf.paper import check_claims, claims_to_csv, claims_to_text
 
     claims = check_claims(folder)
     text = "\n".join([_CLAIMS_TITLE, "", claims_to_text(claims), "", _CLAIMS_NOTE, ""])
     written = [folder / "claims.txt", folder / "claims.csv"]
     for path, content in zip(written, (text, claims_to_csv(claims)), strict=True):
-        path.write_text(content, encoding="utf-8")
+        write_atomically(path, content.encode())
     print(text)
     print(f"written: {', '.join(map(str, written))}")
 
@@ -152,6 +154,8 @@ def _write(
     folder: Path, stem: str, layout: Layout, table: ReportTable, results: pd.DataFrame, footer: list[str]
 ) -> list[Path]:
     """Write the table in four formats, and its figure; the paths, with that of the results."""
+    from skcnf._core.files import write_atomically
+
     texts = {
         ".txt": "\n".join([table.to_text(), *footer, ""]),
         ".csv": table.to_csv(),
@@ -160,11 +164,13 @@ def _write(
     }
     written = [folder / "results.csv", *(folder / f"{stem}{suffix}" for suffix in texts)]
     for path, text in zip(written[1:], texts.values(), strict=True):
-        path.write_text(text, encoding="utf-8")
+        write_atomically(path, text.encode())
     figure = _figure(stem, layout, table, results)
     if figure is not None:
         written.append(folder / ("auroc.png" if stem == _MAIN else f"{stem}.png"))
-        figure.savefig(written[-1], dpi=150)
+        image = io.BytesIO()
+        figure.savefig(image, format="png", dpi=150)
+        write_atomically(written[-1], image.getvalue())
     return written
 
 
