@@ -1,4 +1,4 @@
-"""CelebA's two text files, in torchvision's layout.
+"""Read CelebA's two text files, in torchvision's layout.
 
 torchvision's own class wants five text files, boxes and landmarks among them, with the right checksums. These two say
 all that is needed here, and reading text runs nothing.
@@ -18,7 +18,7 @@ _NUMBERS = {"train": "0", "test": "2"}  # 1 is validation
 
 
 def read_celeba(folder: Path, attribute: str, partition: str = PARTITIONS) -> dict[str, tuple[list[Path], np.ndarray]]:
-    """Paths of the aligned images of the partitions train and test; 1 for those that have ``attribute``, else 0.
+    """Return paths and labels of the partitions train and test. A label is 1 where the image has ``attribute``, else 0.
 
     ``partition`` names the file that says which image belongs where.
 
@@ -40,7 +40,10 @@ def read_celeba(folder: Path, attribute: str, partition: str = PARTITIONS) -> di
 
 
 def _read_attribute(path: Path, attribute: str) -> dict[str, int]:
-    """Image names with 0 or 1. The file: the number of images, the attributes' names, a line of -1 and 1 an image."""
+    """Return 0 or 1 for each image name.
+
+    The file holds the number of images, the names of the attributes, and for each image a line of -1 and 1.
+    """
     lines = _lines(path)
     if len(lines) < 3 or lines[0].strip() != str(len(lines) - 2):
         raise ValueError(f"'{path}' must begin with its number of images, {max(len(lines) - 2, 0)}; got {lines[:1]}.")

@@ -1,4 +1,4 @@
-"""The classes of CIFAR-100 and their 20 superclasses.
+"""Name the classes of CIFAR-100 and their 20 superclasses.
 
 Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
 """
@@ -42,5 +42,5 @@ _SUPERCLASS = np.array([_OWNER[name] for name in CIFAR100_CLASSES])
 
 
 def superclass_labels(y: np.ndarray) -> np.ndarray:
-    """Indices (n,) into ``CIFAR100_SUPERCLASSES`` for indices ``y`` (n,) into ``CIFAR100_CLASSES``."""
+    """Return indices (n,) into ``CIFAR100_SUPERCLASSES`` for indices ``y`` (n,) into ``CIFAR100_CLASSES``."""
     return _SUPERCLASS[y]

@@ -59,7 +59,7 @@ class LabelledFeatures:
             check_labels(split, len(parts[f"X_{split}"]), y, len(self.class_names))
 
     def fingerprint(self) -> str:
-        """A digest of every row and label: results of equal fingerprints are comparable."""
+        """Return a digest of every row and label. Results with equal fingerprints can be compared."""
         digest = hashlib.sha256(repr((self.class_names, self.name, self.features)).encode())
         for array in (self.X_train, self.y_train, self.X_test, self.y_test, self.X_aux):
             if array is not None:
@@ -69,7 +69,7 @@ class LabelledFeatures:
 
 
 def check_labels(split: str, n_rows: int | None, y: np.ndarray, n_classes: int) -> None:
-    """Labels of a split must be one a row (where ``n_rows`` is known), and indices of classes.
+    """Check that a split has a label for each row (where ``n_rows`` is known), and that labels are indices of classes.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def check_labels(split: str, n_rows: int | None, y: np.ndarray, n_classes: int) 
 
 
 def load_cifar10_features(normalize: bool = True, path: str | os.PathLike[str] | None = None) -> LabelledFeatures:
-    """Features of all CIFAR-10 images and of 30,000 Tiny ImageNet images (32 px) under the bundled encoder.
+    """Load features of all CIFAR-10 images and of 30,000 Tiny ImageNet images (32 px) under the bundled encoder.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ def load_cifar10_features(normalize: bool = True, path: str | os.PathLike[str] |
 
 
 def quantize(X: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """X (n, d) in units of ``scale`` (d,), rounded to int8; values beyond 127 units are cut off."""
+    """Round X (n, d) in units of ``scale`` (d,) to int8. Values beyond 127 units are clipped."""
     return np.clip(np.rint(X / scale), -127, 127).astype(np.int8)
 
 

@@ -56,7 +56,7 @@ class LabelledImages:
 
     @classmethod
     def from_datasets(cls, train: Any, test: Any, name: str = "images") -> LabelledImages:
-        """From two torch Datasets of (image, label).
+        """Make it from two torch Datasets of (image, label).
 
         Labels are read from ``targets`` or ``labels`` where a Dataset has them, as most of torchvision's do; else
         from its items, which decodes every image once.
@@ -93,7 +93,7 @@ def _class_names(dataset: Any) -> Any:
 
 
 def _count(images: Any) -> int | None:
-    """How many images, where that is known without reading a folder or a zip file."""
+    """Return how many images there are, where that is known without reading a folder or a zip file."""
     return len(images) if hasattr(images, "__len__") and not isinstance(images, (str, os.PathLike)) else None
 
 
@@ -113,13 +113,14 @@ def _targets(argument: str, dataset: Any) -> np.ndarray:
 def featurize_images(
     images: LabelledImages, featurizer: Any, X_aux: Any = None, *, features: str = "moco"
 ) -> LabelledFeatures:
-    """Features of all images under one featurizer.
+    """Compute the features of all images with one featurizer.
 
     Parameters
     ----------
     images : LabelledImages
     featurizer : MocoFeaturizer, or another transformer of images
-        Fitted on the training images, on the test images where there are none. `MocoFeaturizer` learns nothing.
+        It is fitted on the training images, or on the test images where there are none. `MocoFeaturizer` learns
+        nothing from them.
     X_aux : images, optional
         Auxiliary ones.
     features : str, default="moco"
@@ -153,7 +154,7 @@ def featurize_images(
 def flatten_images(
     images: LabelledImages, X_aux: Any = None, size: int = 32, *, n_jobs: int | None = None, verbose: bool = False
 ) -> LabelledFeatures:
-    """Raw pixels as features: float32 in [0, 1], of shape (n, 3 * size * size), a pixel's three channels side by side.
+    """Take raw pixels as features: float32 in [0, 1], of shape (n, 3 * size * size), a pixel's channels side by side.
 
     Parameters
     ----------

@@ -41,7 +41,7 @@ class DataNotFoundError(FileNotFoundError):
 def load_image_dataset(
     name: str, root: str | os.PathLike[str], *, attribute: str = "Male", verbose: bool = False
 ) -> LabelledImages:
-    """A data set of the paper, from files at hand; nothing is downloaded.
+    """Load a data set of the paper from files at hand. Nothing is downloaded.
 
     Parameters
     ----------
@@ -54,7 +54,8 @@ def load_image_dataset(
         folders of CIFAR are not there, the zips of sheets ``cifar10.zip``, ``cifar100-train.zip`` and
         ``cifar100-test.zip``.
     attribute : str, default="Male"
-        Of CelebA, else ignored; the classes are the images without it and with it.
+        An attribute of CelebA, which parts its images into those without it and those with it. Other data sets ignore
+        it.
     verbose : bool, default=False
         A progress bar where standard error is a terminal.
 
@@ -89,7 +90,7 @@ def load_image_dataset(
 
 
 def load_image_folder(root: str | os.PathLike[str], name: str | None = None) -> LabelledImages:
-    """Images of ``root/train/CLASS/...`` and ``root/test/CLASS/...``; they stay on disk.
+    """Find the images of ``root/train/CLASS/...`` and ``root/test/CLASS/...``. They stay on disk.
 
     Parameters
     ----------
@@ -161,7 +162,7 @@ def _cifar(
 
 
 def _read_zips(paths: Sequence[Path], classes: Sequence[str], track: SplitProgress) -> list[Split]:
-    """The splits train and test of zips of sheets, with labels as indices into ``classes``."""
+    """Read the splits train and test of zips of sheets, with labels as indices into ``classes``."""
     held = {path: {name.split("/")[0] for name in archive_members(path)} for path in paths}
     splits: list[Split] = []
     for split in track(("train", "test")):
@@ -196,11 +197,11 @@ def _svhn(root: Path, track: SplitProgress) -> LabelledImages:
 
 
 def _original(title: str, cls: Any, root: Path, where: Path, page: str, **split: Any) -> Any:
-    """One split of a torchvision data set.
+    """Load one split of a torchvision data set.
 
     torchvision unpickles CIFAR's files, and a pickle can run anything. What makes it safe is that the constructor first
     compares every file with the MD5 of the original, and raises a RuntimeError where they differ: making another file
-    of a given MD5 is out of reach. So never read these files but through it.
+    of a given MD5 is out of reach. So these files must never be read in another way.
     """
     with warnings.catch_warnings():
         # NumPy 2.4.0 to 2.4.4 call pickles as old as CIFAR's deprecated (numpy issue 30786)
@@ -247,7 +248,7 @@ def _has_wordnet_folders(path: Path) -> bool:
 
 
 def _from_folders(folders: dict[str, Path], name: str, track: SplitProgress = iter) -> LabelledImages:
-    """Paths of the images below a folder of classes for "train", for "test", or for both."""
+    """Find the images below a folder of classes for "train", for "test", or for both."""
     found = {split: _scan(folders[split], name) for split in track(list(folders))}
     classes = [part.classes for part in found.values()]
     if classes[0] != classes[-1]:

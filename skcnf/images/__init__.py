@@ -1,4 +1,4 @@
-"""Images from wherever users keep them: folders, zips, arrays and Datasets, as batches of one size."""
+"""Read images from folders, zips, arrays, Datasets and streams, and hand them out in batches of one size."""
 
 from skcnf.images._archives import ZipImages, archive_members, open_archive, read_sheets
 from skcnf.images._augmentation import Augmentation, Draws

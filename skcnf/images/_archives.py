@@ -1,4 +1,8 @@
-"""Zip files of images: one member an image, or lossless sheets, ``split/class/NN-COUNT.webp``, tiles row by row."""
+"""Read images from zip files.
+
+A member of a zip is either one image or a sheet. A sheet is called ``split/class/NN-COUNT.webp`` and holds COUNT images
+of one class as tiles, row by row.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +36,7 @@ _SPARE_TILES = 1024  # what a sheet may hold beyond its images; a larger one is 
 
 
 def archive_members(path: str | os.PathLike[str]) -> list[str]:
-    """The names of a zip's image files, sorted.
+    """Return the sorted names of the image files in a zip.
 
     Raises
     ------
@@ -48,7 +52,7 @@ def archive_members(path: str | os.PathLike[str]) -> list[str]:
 
 
 def open_archive(path: str | os.PathLike[str]) -> np.ndarray | ZipImages:
-    """The images of a zip: an array (n, 32, 32, 3) for sheets, else a sequence of members.
+    """Open the images of a zip: an array (n, 32, 32, 3) for sheets, else a sequence of members.
 
     Raises
     ------
@@ -62,14 +66,14 @@ def open_archive(path: str | os.PathLike[str]) -> np.ndarray | ZipImages:
 
 
 def sheet_count(name: str) -> int | None:
-    """How many images a sheet holds; None where a member's name is no sheet's."""
+    """Return how many images a sheet holds, or None if a member's name is not the name of a sheet."""
     match = _SHEET.fullmatch(name)
     return int(match[1]) if match else None
 
 
 @dataclass(frozen=True)
 class ZipMember:
-    """One image of a zip, not yet read."""
+    """One image of a zip that has not been read yet."""
 
     archive: zipfile.ZipFile
     path: Path
@@ -77,7 +81,7 @@ class ZipMember:
 
 
 class ZipImages(Sequence):
-    """The images of a zip, opened one by one; every process opens the file for itself."""
+    """The images of a zip, which are opened one by one. Every process opens the file for itself."""
 
     def __init__(self, path: str | os.PathLike[str], names: list[str]) -> None:
         self.path, self.names = Path(path), names
@@ -98,7 +102,7 @@ class ZipImages(Sequence):
 
 
 def open_zip(path: str | os.PathLike[str]) -> zipfile.ZipFile:
-    """Open a zip file; a ValueError that names it where it is none."""
+    """Open a zip file, or raise a ValueError that names it."""
     try:
         check_regular_file(path)
         return zipfile.ZipFile(path)
@@ -146,7 +150,7 @@ def _read_all(path: str | os.PathLike[str], names: Iterable[str], tile: int) -> 
 
 
 def read_sheet(path: str | os.PathLike[str], name: str, tile: int = 32) -> np.ndarray:
-    """The images (n, tile, tile, 3), uint8, of one sheet of a zip."""
+    """Read the images (n, tile, tile, 3), uint8, of one sheet of a zip."""
     with open_zip(path) as archive:
         return _read_sheet(archive, name, tile)
 

@@ -1,4 +1,4 @@
-"""Batched random augmentations, on whatever device the images are on.
+"""Augment batches of images at random, on the device that they are on.
 
 What is random is drawn first, for the whole batch, from one generator on the CPU (`Augmentation.draw`) and applied
 afterwards (`Draws.rows`, `Augmentation.apply`): several processes that share a batch draw alike and each works on its
@@ -23,7 +23,7 @@ _CROP_ATTEMPTS = 10
 
 @dataclass(frozen=True)
 class Draws:
-    """What one batch of n images was dealt: ``affine`` (n, 2, 3), ``colour`` (n, 4), ``grey`` (n,), ``sigma`` (n,).
+    """Random numbers of a batch of n images: ``affine`` (n, 2, 3), ``colour`` (n, 4), ``grey`` (n,), ``sigma`` (n,).
 
     ``colour`` holds the factors of brightness, contrast and saturation and the turn of the hue; ``order`` the order in
     which the four are applied; ``sigma`` the blur in pixels, 0 for none.
@@ -36,11 +36,11 @@ class Draws:
     order: tuple[int, ...]
 
     def rows(self, index: Tensor) -> Draws:
-        """The draws of some of the images."""
+        """Return the draws of some of the images."""
         return Draws(self.affine[index], self.colour[index], self.grey[index], self.sigma[index], self.order)
 
     def to(self, device: torch.device) -> Draws:
-        """The same draws on a device."""
+        """Return the same draws on a device."""
         affine, colour, grey, sigma = (part.to(device) for part in (self.affine, self.colour, self.grey, self.sigma))
         return Draws(affine, colour, grey, sigma, self.order)
 
@@ -87,12 +87,12 @@ class Augmentation:
 
     @classmethod
     def moco_v1(cls) -> Augmentation:
-        """The augmentation of He et al.: every image jittered, hue by up to 0.4, no blur."""
+        """Return the augmentation of He et al.: every image jittered, hue by up to 0.4, no blur."""
         return cls(hue=0.4, jitter_probability=1.0, grey_first=True)
 
     @classmethod
     def moco_v2(cls) -> Augmentation:
-        """The augmentation of Chen et al.: jitter for four images in five, hue by up to 0.1, blur for half."""
+        """Return the augmentation of Chen et al.: jitter for four images in five, hue by up to 0.1, blur for half."""
         return cls(blur_probability=0.5)
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
@@ -180,7 +180,7 @@ _OPERATIONS = (_brighten, _contrast, _saturate, _turn_hue)
 
 
 def _blur(images: Tensor, sigma: Tensor, max_sigma: float) -> Tensor:
-    """Gaussian blur, cut at three standard deviations of the widest; a sigma of 0 leaves an image alone."""
+    """Blur with a Gaussian that ends at three standard deviations; a sigma of 0 leaves an image alone."""
     n, _, height, width = images.shape
     radius = min(math.ceil(3 * max_sigma), height - 1, width - 1)
     offsets = torch.arange(-radius, radius + 1, device=images.device)

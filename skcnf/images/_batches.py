@@ -1,4 +1,4 @@
-"""Images decoded, resized and batched."""
+"""Decode and resize images, and put them into batches."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def iter_batches(
     start: int = 0,
     intensity: Intensity | None = None,
 ) -> Iterator[torch.Tensor]:
-    """Batches (n, 3, s, s), uint8, of an `image_source`, in order from row ``start``.
+    """Yield batches (n, 3, s, s), uint8, of an `image_source`, in order from row ``start``.
 
     ``prepare`` maps uint8 (..., 3, h, w) to (..., 3, s, s). Arrays are moved to ``device`` and prepared there, a batch
     at a time; anything else is decoded and prepared image by image, in ``n_threads`` threads.
@@ -60,7 +60,7 @@ def load_images(
     n_jobs: int | None = None,
     verbose: bool = False,
 ) -> np.ndarray:
-    """Images from anywhere as one uint8 array of one size.
+    """Load images from any source as one uint8 array of one size.
 
     Parameters
     ----------
@@ -106,10 +106,10 @@ def load_images(
 
 
 def count_threads(n_jobs: int | None) -> int:
-    """Decoding threads for ``n_jobs`` as joblib counts."""
+    """Return the number of decoding threads for ``n_jobs``, which counts as joblib's does."""
     return int(effective_n_jobs(n_jobs))
 
 
 def progress(total: int, done: int, verbose: bool) -> tqdm:
-    """A bar of images on a terminal; nothing in a log."""
+    """Make a bar that counts images on a terminal and shows nothing in a log."""
     return tqdm(total=total, initial=done, unit="image", leave=False, disable=None if verbose else True)

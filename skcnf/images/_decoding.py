@@ -1,4 +1,4 @@
-"""One image of any kind as an upright uint8 RGB array."""
+"""Turn one image of any kind into an upright uint8 RGB array."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WANTED = (
 
 
 def to_array(item: Any, index: int, intensity: Intensity | None = None) -> np.ndarray:
-    """Item ``index`` of an `image_source` as a uint8 array (h, w, 3).
+    """Return item ``index`` of an `image_source` as a uint8 array (h, w, 3).
 
     Raises
     ------
@@ -51,7 +51,7 @@ def to_array(item: Any, index: int, intensity: Intensity | None = None) -> np.nd
 
 
 def read_image(name: str | os.PathLike[str], intensity: Intensity | None = None) -> np.ndarray:
-    """The image that a path or ``ZIP!MEMBER`` names, as `item_names` writes them.
+    """Read the image that a path or ``ZIP!MEMBER`` names, as `item_names` writes them.
 
     Parameters
     ----------
@@ -93,13 +93,13 @@ def _decode(file: IO[bytes], intensity: Intensity | None) -> np.ndarray:
 
 
 def _refuse_lost_bits(image: Image.Image) -> None:
-    """Refuse colours of 16 bits where a range is given in their unit: Pillow keeps their upper 8 bits alone."""
+    """Refuse colours of 16 bits where a range is given in their unit: Pillow keeps only their upper 8 bits."""
     if any(";16" in str(tile[3]) for tile in getattr(image, "tile", ())) and not image.mode.startswith("I"):
         raise ValueError("its colours have 16 bits, of which Pillow keeps 8; intensity needs all: pass it as an array")
 
 
 def _rgb(image: Image.Image, intensity: Intensity | None) -> np.ndarray:
-    """Upright RGB, transparent pixels over white, values of more than 8 bits scaled by `to_bytes`."""
+    """Turn an image upright, lay it over white, scale values of more than 8 bits by `to_bytes`, and make it RGB."""
     if 0 in image.size:
         raise ValueError(f"it has {image.width} x {image.height} pixels")
     is_16_bit = image.format in ("PNG", "PPM")  # whose mode "I" can be nothing else

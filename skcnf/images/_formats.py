@@ -1,4 +1,4 @@
-"""Which files count as images, and how one is opened so that neither its format nor its size can do harm."""
+"""Decide which files are images, and open them so that neither their format nor their size can do harm."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ _BYTES_A_PIXEL = 16
 
 
 def is_image_name(name: str | os.PathLike[str]) -> bool:
-    """Whether a path names an image file; the shadow files of macOS (``__MACOSX/``, ``._a.jpg``) do not."""
+    """Return whether a path names an image file; the shadow files of macOS (``__MACOSX/``, ``._a.jpg``) do not."""
     path = PurePath(name)
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("._") and "__MACOSX" not in path.parts
 
 
 def shown(path: str | os.PathLike[str]) -> str:
-    r"""A path for messages and tables; bytes that are no UTF-8 become ``\xNN``, so that any stream can print it."""
+    r"""Return a path for messages and tables. Bytes that are no UTF-8 become ``\xNN``, which any stream can print."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
@@ -80,7 +80,7 @@ def open_image(file: IO[bytes], check: Callable[[Image.Image], None] | None = No
 
 
 class _Bounded:
-    """A file that gives only so many bytes."""
+    """A file that refuses to give more than a number of bytes."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file, self.left = file, _ALLOWANCE

@@ -1,4 +1,4 @@
-"""Images from wherever users keep them, and what tells one collection from another."""
+"""Find images in the places where users keep them, and tell one collection from another."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ImageSource(Protocol):
 
 
 def image_source(X: Any, intensity: Intensity | None = None) -> ImageSource:
-    """Something with a length whose items are images, from anything a featurizer takes.
+    """Return something with a length whose items are images, from anything that a featurizer takes.
 
     ``intensity`` is the range that values of more than 8 bits are scaled by, see `to_bytes`.
 
@@ -61,7 +61,7 @@ def image_source(X: Any, intensity: Intensity | None = None) -> ImageSource:
 
 
 def is_stream(X: Any) -> bool:
-    """Whether X gives its images one after another, like a generator, and can be gone through only once."""
+    """Return whether X gives its images one after another and only once, as a generator does."""
     return isinstance(X, Iterator)
 
 
@@ -81,7 +81,7 @@ def _source_at(path: str | os.PathLike[str]) -> ImageSource:
 
 
 def item_names(X: Any, source: ImageSource) -> Sequence[str]:
-    """A printable name for each item of ``source``, which is ``image_source(X)``."""
+    """Return a printable name for each item of ``source``, which is ``image_source(X)``."""
     if isinstance(source, ZipImages):
         return [f"{shown(source.path)}!{name}" for name in source.names]
     if isinstance(source, np.ndarray) and isinstance(X, (str, os.PathLike)):  # a zip of sheets
@@ -105,7 +105,7 @@ class _Numbers(Sequence[str]):
 
 
 def item_name(item: Any, index: int) -> str:
-    """A path as it is printed; the index of an item that is no path."""
+    """Return a path as it is printed, or the index of an item that is no path."""
     return shown(item) if isinstance(item, (str, os.PathLike)) else str(index)
 
 
@@ -135,7 +135,7 @@ def _check_array(X: np.ndarray, intensity: Intensity | None) -> None:
 
 
 def list_images(folder: str | os.PathLike[str]) -> list[Path]:
-    """The image files below ``folder``, sorted by path; what is no image is passed over.
+    """Return the image files below ``folder``, sorted by path. Other files are passed over.
 
     Linked folders are searched too, each folder once. A folder that cannot be read is warned of, by name.
 
@@ -151,7 +151,7 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
 
 
 def list_glob(pattern: str) -> list[Path]:
-    """The image files that a glob pattern matches, sorted by path; ``**`` goes through folders of any depth.
+    """Return the image files that a glob pattern matches, sorted by path; ``**`` goes through folders of any depth.
 
     Raises
     ------
@@ -178,7 +178,7 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def _is_special(place: str, name: str) -> bool:
-    """Whether a name is a pipe's, a socket's or a device's; a link that leads nowhere is a broken image."""
+    """Return whether a name is that of a pipe, socket or device. A link that leads nowhere is a broken image."""
     path = os.path.join(place, name)
     return os.path.exists(path) and not os.path.isfile(path)
 
@@ -189,9 +189,9 @@ def _warn_of_folder(error: OSError) -> None:
 
 
 def digest(source: ImageSource, intensity: Intensity | None = None) -> str | None:
-    """Names the content of an `image_source`: pixels of what is in memory; path, size and time of what is on disk.
+    """Return a name for the content of an `image_source`, or None for a Dataset, which would have to be read.
 
-    None for a Dataset, which tells nothing without being read.
+    The name depends on the pixels of images in memory, and on path, size and time of files.
     """
     hasher = hashlib.blake2b(digest_size=16)
     if isinstance(source, np.ndarray):

@@ -1,4 +1,4 @@
-"""Images one after another, each with its name, decoded in threads: in bounded memory, and one bad image stops none."""
+"""Decode images one after another in threads, in bounded memory. Each has its name, and a bad one stops no other."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PATIENCE = 0.1  # seconds that the first image of a stream's batch waits for ot
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """One image, prepared, or the reason why there is none.
+    """One image that is prepared for an encoder, or the reason why it cannot be used.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ def iter_decoded(
     start: int = 0,
     intensity: Intensity | None = None,
 ) -> Iterator[DecodedImage]:
-    """The images of X in order, as they come; one that cannot be read comes as its error, and the rest goes on.
+    """Yield the images of X in order, as they come. One that cannot be read comes as its error, and the rest goes on.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def decoded_batches(
     start: int = 0,
     intensity: Intensity | None = None,
 ) -> Iterator[list[DecodedImage]]:
-    """`iter_decoded` in lists of up to ``batch_size``.
+    """Yield what `iter_decoded` yields in lists of up to ``batch_size``.
 
     Lists are full but for the last one. An iterator's are what has come within a tenth of a second, so that the images
     of a slow camera, or of a pipe that stays open, do not wait for each other.
@@ -111,7 +111,7 @@ def decoded_batches(
 
 
 def stack_images(batch: Iterable[DecodedImage]) -> Tensor:
-    """The images of a batch as one tensor (n, 3, s, s); the first error, if there is one, as a ValueError."""
+    """Stack the images of a batch to one tensor (n, 3, s, s), or raise the first error as a ValueError."""
     images = []
     for decoded in batch:
         if decoded.image is None:
@@ -127,7 +127,7 @@ def _to_tensor(item: Any, index: int, intensity: Intensity | None) -> Tensor:
 def _jobs(
     X: Any, start: int, intensity: Intensity | None, decode: Callable[[Any, int], Tensor]
 ) -> Iterator[Callable[[], DecodedImage]]:
-    """For each image of X, what decodes it."""
+    """Yield a function for each image of X that decodes it."""
     if is_stream(X):
         for index, item in enumerate(islice(X, start, None), start):
             yield partial(_decode, decode, index, item_name(item, index), [item], 0)
@@ -148,7 +148,7 @@ def _decode(
 
 
 class _Feed:
-    """Jobs, done in threads and handed out in their order; never more than a batch ahead.
+    """Does jobs in threads and hands out their results in order. It is never more than a batch ahead.
 
     The jobs are drawn in a thread of their own, which may wait long for the next one, as on a pipe that stays open.
     """
@@ -174,7 +174,7 @@ class _Feed:
             self._results.put(last)
 
     def take(self, size: int, patience: float | None) -> list[DecodedImage]:
-        """The next images; those within ``patience`` seconds of the first, or ``size``. Empty at the end."""
+        """Return up to ``size`` next images, those within ``patience`` seconds of the first; none at the end."""
         batch: list[DecodedImage] = []
         deadline = None
         while len(batch) < size and self._end is None:
@@ -193,7 +193,7 @@ class _Feed:
         return batch
 
     def close(self) -> None:
-        """Let the threads end; the one that draws, once its source gives the next item."""
+        """Let the threads end. The one that draws ends when its source gives the next item."""
         self._closed = True
         self._undone.release()
         while not self._results.empty():

@@ -1,4 +1,4 @@
-"""Deterministic transforms of batches of images."""
+"""Transform batches of images without chance."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ __all__ = ["as_tensor", "resize_and_crop", "standardize_images"]
 
 
 def as_tensor(array: np.ndarray) -> Tensor:
-    """A tensor that shares the array's memory; read-only arrays are fine, as nothing here writes to images."""
+    """Return a tensor that shares the array's memory. The array may be read-only, as nothing here writes to images."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
         return torch.from_numpy(np.ascontiguousarray(array))
 
 
 def resize_and_crop(image: Tensor, size: int) -> Tensor:
-    """The central square of ``image`` (..., 3, h, w), uint8, resized to side ``size`` with antialiasing.
+    """Resize the central square of ``image`` (..., 3, h, w), uint8, to side ``size`` with antialiasing.
 
     The crop comes first: what is resized is never larger than the image, however long and narrow that is.
     """
@@ -32,7 +32,7 @@ def resize_and_crop(image: Tensor, size: int) -> Tensor:
 
 
 def standardize_images(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
-    """``(images - mean) / std`` per channel for images (n, 3, h, w) in [0, 1]."""
+    """Return ``(images - mean) / std`` per channel for images (n, 3, h, w) in [0, 1]."""
     shift = torch.tensor(mean, device=images.device).view(3, 1, 1)
     scale = torch.tensor(std, device=images.device).view(3, 1, 1)
     return (images - shift) / scale

@@ -1,4 +1,4 @@
-"""Pixel values of any type as uint8 RGB, by a declared rule."""
+"""Turn pixel values of any type into uint8 RGB, by a declared rule."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FEWEST_PIXELS = 5  # a shorter side could as well be an axis of channels
 
 
 def check_intensity(intensity: Any) -> Intensity | None:
-    """The pair (low, high) as floats, or None.
+    """Return the pair (low, high) as floats, or None.
 
     Raises
     ------
@@ -33,7 +33,7 @@ def check_intensity(intensity: Any) -> Intensity | None:
 
 
 def to_bytes(values: np.ndarray, intensity: Intensity | None) -> np.ndarray:
-    """Pixel values as uint8, ``intensity`` = (low, high) becoming 0 and 255.
+    """Scale pixel values to uint8, so that ``intensity`` = (low, high) become 0 and 255.
 
     Values outside are clipped, those between are scaled and rounded. uint8 values stay what they are. Without
     ``intensity``, uint16 values are scaled by their full range, 0 to 65,535, and no other type is taken: an image's own
@@ -66,13 +66,13 @@ def to_bytes(values: np.ndarray, intensity: Intensity | None) -> np.ndarray:
 
 
 def is_grey(shape: tuple[int, ...]) -> bool:
-    """Whether an image of this shape is plainly grey: (h, w) or (h, w, 1), both sides too long to be channels."""
+    """Return whether an image of this shape is plainly grey: (h, w) or (h, w, 1), and no side can be of channels."""
     sides = shape[:2]
     return (len(shape) == 2 or (len(shape) == 3 and shape[2] == 1)) and min(sides) >= _FEWEST_PIXELS
 
 
 def to_rgb(images: np.ndarray, image_ndim: int, intensity: Intensity | None) -> np.ndarray:
-    """uint8 images (..., h, w, 3) of RGB or grey ones of any type; ``image_ndim`` axes are an image's own."""
+    """Return uint8 images (..., h, w, 3) for RGB or grey ones of any type, of which each has ``image_ndim`` axes."""
     pixels = to_bytes(images, intensity)
     if image_ndim == 2:
         pixels = pixels[..., None]

@@ -1,4 +1,4 @@
-"""ResNet encoders with a MoCo head, built from arguments.
+"""Build ResNet encoders with a MoCo head from arguments.
 
 Parameter names are torchvision's (``conv1``, ``layer1`` ... ``fc``), which are also those of the official MoCo
 checkpoints. MoCo v1 has a linear head (He et al., CVPR 2020), v2 a two-layer one (Chen et al., arXiv:2003.04297).
@@ -112,7 +112,7 @@ def _head(spec: EncoderSpec, in_features: int) -> nn.Module:
 
 
 def build_encoder(spec: EncoderSpec) -> nn.Module:
-    """An encoder of freshly drawn weights; its attribute ``spec`` is ``spec``.
+    """Build an encoder with freshly drawn weights. Its attribute ``spec`` is ``spec``.
 
     Maps images (n, 3, h, w), standardised by ``spec.mean`` and ``spec.std``, to features (n, ``spec.out_features``),
     the raw output of the head (not normalised).

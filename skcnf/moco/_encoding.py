@@ -1,4 +1,4 @@
-"""Images through an encoder, so that an image's features are its own alone."""
+"""Encode images so that an image's features do not depend on the images beside it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class ImageFeatures:
 
 
 def resolve_encoder(weights: str | os.PathLike[str] | nn.Module) -> nn.Module:
-    """The encoder that ``weights`` names or is (then a copy), in evaluation mode, float32, on the CPU."""
+    """Return the encoder that ``weights`` names, or a copy of it, in evaluation mode, float32, on the CPU."""
     return copy.deepcopy(weights).cpu().float().eval() if isinstance(weights, nn.Module) else resolve_weights(weights)
 
 
@@ -64,7 +64,7 @@ def weights_digest(encoder: nn.Module) -> str:
 
 
 def output_width(encoder: nn.Module, size: int) -> int:
-    """How many features ``encoder`` gives for images of side ``size``.
+    """Return how many features ``encoder`` gives for images of side ``size``.
 
     Raises
     ------
@@ -82,12 +82,12 @@ def output_width(encoder: nn.Module, size: int) -> int:
 
 
 def tile_length(size: int, device: torch.device, batch_size: int) -> int:
-    """How many images of side ``size`` go through an encoder together, see `encode_in_tiles`."""
+    """Return how many images of side ``size`` go through an encoder together, see `encode_in_tiles`."""
     return batch_size if device.type != "cpu" else max(2, _TILE_PIXELS // size**2)
 
 
 def encode_in_tiles(encoder: nn.Module, spec: EncoderSpec, images: Tensor, n_tile: int, normalize: bool) -> Tensor:
-    """Outputs (n, d), float32, of ``encoder`` for uint8 images (n, 3, s, s), of unit norm where ``normalize``.
+    """Return outputs (n, d), float32, of ``encoder`` for uint8 images (n, 3, s, s), of unit norm where ``normalize``.
 
     Kernels are chosen by the shape of their input and round differently. In tiles of one length, the last one filled
     up, an image's features depend neither on the images beside it nor on how many these are.
@@ -102,7 +102,7 @@ def encode_in_tiles(encoder: nn.Module, spec: EncoderSpec, images: Tensor, n_til
 
 
 def image_noise(image: np.ndarray, seed: int, width: int) -> np.ndarray:
-    """Standard normal numbers (width,), float32, that ``image`` and ``seed`` alone decide."""
+    """Return standard normal numbers (width,), float32, which depend on ``image`` and ``seed`` alone."""
     digest = hashlib.blake2b(image.tobytes(), key=seed.to_bytes(8, "little"), digest_size=16).digest()
     generator = np.random.default_rng(int.from_bytes(digest, "little"))
     return generator.standard_normal(width, dtype=np.float32)

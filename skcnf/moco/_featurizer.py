@@ -1,4 +1,4 @@
-"""MocoFeaturizer: images in, MoCo features out."""
+"""Turn images into MoCo features."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ __all__ = ["MocoFeaturizer"]
 
 
 def _featurize(content: str, featurizer: MocoFeaturizer, source: ImageSource) -> np.ndarray:
-    """What `MocoFeaturizer.memory` caches: ``content`` names all that the result depends on."""
+    """Compute what `MocoFeaturizer.memory` caches; ``content`` names all that the result depends on."""
     return featurizer._featurize(source)
 
 
@@ -234,7 +234,7 @@ class MocoFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         return cached(f"{content} {self._identity}", self, source)
 
     def transform_to_file(self, X: Any, path: str | os.PathLike[str]) -> np.ndarray:
-        """Featurise images that, or whose features, do not fit in memory, into an ``.npy`` file.
+        """Featurise images into an ``.npy`` file, so that neither they nor their features need to fit in memory.
 
         A run that was cut goes on where it stopped and loses at most one batch: call it again with the same images,
         parameters and path. Of a Dataset only the length is compared.
@@ -266,7 +266,7 @@ class MocoFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             return self._fill(source, rows)
 
     def stream(self, X: Any, *, start: int = 0) -> Iterator[list[ImageFeatures]]:
-        """Featurise images as they come, in bounded memory; one that cannot be read stops nothing.
+        """Featurise images as they come, in bounded memory. One that cannot be read stops no other.
 
         Features are those of `transform`, bit for bit, however the images fall into batches. So what `stream` gives
         after a run was cut, from ``start`` on, is what it would have given without the cut.
@@ -328,7 +328,7 @@ class MocoFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     @property
     def _identity(self) -> str:
-        """Names everything but the images that features depend on."""
+        """Return a name for all that features depend on, but the images."""
         device = resolve_device(self.device)
         parts = (
             self._digest,
@@ -368,7 +368,7 @@ class MocoFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     @torch.inference_mode()
     def _encode(self, encoder: nn.Module, batch: Tensor) -> np.ndarray:
-        """Features (n, d), float32, of uint8 images (n, 3, s, s)."""
+        """Return features (n, d), float32, of uint8 images (n, 3, s, s)."""
         n_tile = tile_length(self._size, batch.device, self.batch_size)
         rows = encode_in_tiles(encoder, self._spec, batch, n_tile, self.normalize).cpu().numpy()
         if self.noise_std > 0:
