@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -22,25 +22,37 @@ os.environ.setdefault("SOURCE_DATE_EPOCH", "0")  # a model file holds the date o
 
 
 def run(*arguments):
-    """Run a command to its end; returns its seconds and its peak memory in MiB."""
+    """Run a command to its end; returns its seconds, its seconds of processor time, and its peak memory in MiB."""
     start = time.perf_counter()
     process = subprocess.Popen([*SKCNF, *map(str, arguments)], stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"{arguments}: status {os.waitstatus_to_exitcode(status)}")
-    return time.perf_counter() - start, usage.ru_maxrss / 1024
+    return time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
-def killed(moment, *arguments):
-    """Run a command and kill it after so many seconds; returns whether it was still running."""
-    process = subprocess.Popen([*SKCNF, *map(str, arguments)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        process.wait(moment)
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        return True
-    return False
+def forked(arguments, moment=None):
+    """Run a command in a fork, which spares the imports, and kill it after so many seconds.
+
+    Returns its seconds; None if it was killed.
+    """
+    process = multiprocessing.get_context("fork").Process(target=_end_with, args=(arguments,))
+    start = time.perf_counter()
+    process.start()
+    process.join(moment)
+    if process.exitcode is None:
+        process.kill()
+        process.join()
+        return None
+    if process.exitcode:
+        raise SystemExit(f"{arguments}: status {process.exitcode}")
+    return time.perf_counter() - start
+
+
+def _end_with(arguments):
+    from skcnf.cli import main
+
+    os._exit(main([str(argument) for argument in arguments]))
 
 
 def make_images(folder, n_files, n_pictures=1000, side=32):
@@ -62,9 +74,13 @@ def make_images(folder, n_files, n_pictures=1000, side=32):
 def measure_time(folder, normal, aux, new):
     """Two commands, from images to a report."""
     model = folder / "model.skcnf"
-    fit, _ = run("fit", normal, "--aux", aux, "-o", model)
-    score, _ = run("score", model, new, "-o", folder / "scores.csv", "--report", folder / "report.html")
-    print(f"skcnf fit: {fit:.0f} s; skcnf score --report: {score:.0f} s; together {fit + score:.0f} s")
+    commands = {
+        "skcnf fit": ("fit", normal, "--aux", aux, "-o", model),
+        "skcnf score --report": ("score", model, new, "-o", folder / "scores.csv", "--report", folder / "report.html"),
+    }
+    for name, command in commands.items():
+        seconds, processor, _ = run(*command)
+        print(f"{name}: {seconds:.0f} s, {processor:.0f} s of processor time", flush=True)
 
 
 def measure_memory(folder):
@@ -74,34 +90,37 @@ def measure_memory(folder):
     run("fit", few, "--detector", "mse", "-o", model, "-q")
     peaks = {}
     for images in (few, many):
-        seconds, peaks[images] = run("score", model, images, "-o", folder / "memory.csv", "-q")
-        print(f"{images.name}: peak {peaks[images]:,.0f} MiB, {seconds:.0f} s")
+        seconds, _, peaks[images] = run("score", model, images, "-o", folder / "memory.csv", "-q")
+        print(f"{images.name}: peak {peaks[images]:,.0f} MiB, {seconds:.0f} s", flush=True)
     print(f"difference: {peaks[many] - peaks[few]:+.0f} MiB")
 
 
 def measure_kills(folder, n_kills, seed):
     """Kills at random moments; each run is then repeated and must end in the bytes of an uncut one."""
-    images, draw = make_images(folder, 2_000), random.Random(seed)
+    import torch
+
+    import skcnf.cli._fitting
+    import skcnf.cli._scoring  # noqa: F401 - forks begin with the work
+
+    torch.set_num_threads(1)
+    images, draw = make_images(folder, 600), random.Random(seed)
     model, table = folder / "whole.skcnf", folder / "whole.csv"
-    options = ("--set", "moco__batch_size=32", "--set", "max_epochs=2", "--set", "hidden_units=64", "-q")
-    commands = {
-        "fit": (("fit", images, *options), model),
-        "score": (("score", model, images, "-q"), table),
-    }
+    options = ("--set", "moco__batch_size=16", "--set", "max_epochs=2", "--set", "hidden_units=64", "-q")
+    commands = {"fit": (("fit", images, *options), model), "score": (("score", model, images, "-q"), table)}
     for name, (command, whole) in commands.items():
-        seconds, _ = run(*command, "-o", whole)
-        n_cut = n_equal = 0
-        while n_cut < n_kills:
+        seconds = forked((*command, "-o", whole))
+        counts = dict.fromkeys(("kills", "left a .part", "ended in the same bytes"), 0)
+        while counts["kills"] < n_kills:
             output = folder / f"cut-{name}"
-            if killed(draw.uniform(0, seconds), *command, "-o", output):
-                n_cut += 1
-                run(*command, "-o", output)
-                n_equal += output.read_bytes() == whole.read_bytes()
+            if forked((*command, "-o", output), draw.uniform(0, seconds)) is None:
+                counts["kills"] += 1
+                counts["left a .part"] += any(path.name.endswith(".part") for path in folder.glob(f"cut-{name}*"))
+                forked((*command, "-o", output))
+                counts["ended in the same bytes"] += output.read_bytes() == whole.read_bytes()
             output.unlink()
+        text = ", ".join(f"{count} {what}" for what, count in counts.items())
         left = [path.name for path in folder.glob(f"cut-{name}*")]
-        print(
-            f"skcnf {name}: {n_cut} kills within {seconds:.0f} s, {n_equal} ended in the same bytes; left over: {left}"
-        )
+        print(f"skcnf {name}: {text}; files left over: {left}", flush=True)
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ def features_of(
     if len(X) < n_rows:
         console.warn(f"{role}: {n_rows - len(X):,} of {n_rows:,} inputs unreadable and left out")
     if len(X) < 2:
-        raise ValueError(f"{role} holds {len(X)} readable inputs; at least 2 are needed.")
+        raise ValueError(f"{role}: {len(X)} of {n_rows:,} inputs can be read; at least 2 are needed.")
     console.note(f"{role}: {len(X):,} inputs, {X.shape[1]} features each")
     return Features(names, X)
 

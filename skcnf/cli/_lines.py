@@ -87,19 +87,23 @@ class LineFile:
             log = json.loads(self._log.read_bytes())
             self.n_done, self._n_bytes = log["rows"], log["bytes"]
             with self._part.open("rb") as file:
-                self._digest(file)
-            return self._identity is not None and (log["identity"], log["digest"]) == (
-                self._identity,
-                self._hasher.hexdigest(),
-            )
+                self._read_again(file)
+            same = log["identity"] == self._identity and log["digest"] == self._digest()
+            return same and self._identity is not None and self.n_done > 0
         except (OSError, ValueError, KeyError, TypeError, RecursionError):  # nothing there, or nothing to use
             return False
 
-    def _digest(self, file: IO[bytes]) -> None:
+    def _read_again(self, file: IO[bytes]) -> None:
         left = self._n_bytes
         while left > 0 and (block := file.read(min(left, 2**20))):
             self._hasher.update(block)
             left -= len(block)
+
+    def _digest(self) -> str:
+        """Of the bytes and the number of rows."""
+        hasher = self._hasher.copy()
+        hasher.update(f" {self.n_done}".encode())
+        return hasher.hexdigest()
 
     def append(self, text: str, n_rows: int) -> None:
         """Write lines that hold ``n_rows`` rows.
@@ -117,15 +121,8 @@ class LineFile:
             self.n_done, self._n_bytes = self.n_done + n_rows, self._n_bytes + len(data)
             if self._identity is not None:
                 os.fsync(self._file.fileno())
-                write_atomically(self._log, json.dumps(self._state()).encode())
-
-    def _state(self) -> dict[str, Any]:
-        return {
-            "identity": self._identity,
-            "rows": self.n_done,
-            "bytes": self._n_bytes,
-            "digest": self._hasher.hexdigest(),
-        }
+                state = {"identity": self._identity, "rows": self.n_done, "bytes": self._n_bytes}
+                write_atomically(self._log, json.dumps({**state, "digest": self._digest()}).encode())
 
     @contextmanager
     def read(self) -> Iterator[IO[str]]:

@@ -280,7 +280,7 @@ def test_too_few_inputs_are_told(run, tmp_path):
     status, _, err = run("fit", tmp_path / "x.npy", "-o", tmp_path / "m", "--detector", "mse")
     assert status == 2
     assert "unreadable: row 1: it holds a value that is no finite number" in err
-    assert "NORMAL holds 1 readable inputs; at least 2 are needed" in err
+    assert "NORMAL: 1 of 2 inputs can be read; at least 2 are needed" in err
 
 
 @pytest.mark.parametrize(
