@@ -121,9 +121,9 @@ class BaseOutlierDetector(OutlierMixin, DecisionMixin, metaclass=ABCMeta):
             self.__dict__.update(before)
             raise
 
-    def _checked(self, X: Any, y: Any, X_aux: Any) -> tuple[np.ndarray, np.ndarray | None]:
+    def _checked(self, X: Any, y: Any, X_aux: Any, reset: bool = True) -> tuple[np.ndarray, np.ndarray | None]:
         y, X_aux = split_y_and_aux(y, X_aux)
-        X = check_rows(self, X, reset=True, min_samples=2, min_features=self._min_features)
+        X = check_rows(self, X, reset=reset, min_samples=2, min_features=self._min_features)
         X_aux = check_aux(self, X_aux)
         mask = inlier_mask(self, y, len(X))
         X = X if mask is None else X[mask]

@@ -18,6 +18,7 @@ from skcnf._core.devices import resolve_device
 from skcnf._core.rows import StreamedRows, row_batches
 from skcnf.detectors._base import BaseOutlierDetector, FitRows, FitSteps
 from skcnf.detectors._docs import with_shared_parameters
+from skcnf.detectors._updates import UpdateMixin
 from skcnf.detectors._validation import warn_user
 from skcnf.flows import FlowData, FlowTask, FlowTrainer, RealNVP, Stage
 from skcnf.flows._data import Epoch
@@ -65,7 +66,7 @@ class FlowRows(FitRows):
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class BaseFlowDetector(BaseOutlierDetector):
+class BaseFlowDetector(UpdateMixin):
     """Base of the detectors that have a flow: standardisation, tensors, training, scores and samples."""
 
     _min_features: ClassVar[int] = 2
@@ -109,6 +110,7 @@ class BaseFlowDetector(BaseOutlierDetector):
     # Fitting
 
     def _training(self, rows: FlowRows) -> FitSteps:
+        self.__dict__.pop("_kept_rows", None)  # of earlier calls of partial_fit
         device = resolve_device(self.device)
         if self.stopping == "auroc" and rows.X_aux is None:
             raise ValueError("stopping='auroc' needs X_aux; use stopping='auto' or give X_aux.")
@@ -129,7 +131,8 @@ class BaseFlowDetector(BaseOutlierDetector):
         """Set ``flows_`` and the other fitted attributes; subclasses may do more."""
         self._set_standardisation(rows.train)
         flows = [self._new_flow(rows.train.shape[1], own).to(device) for own in self._seeds(rows.seed)]
-        yield from self._train(flows, self._data(rows, device), rows.seed)
+        data = self._data(rows, device)
+        yield from self._train(flows, data, rows.seed, self._stages(data))
 
     def _seeds(self, seed: int) -> list[int]:
         """Of the flows: ``seed``, and those drawn from it."""
@@ -180,11 +183,11 @@ class BaseFlowDetector(BaseOutlierDetector):
         streamed = StreamedRows(aux.X, aux.train, self._standardised, device)
         return streamed if len(streamed) * aux.X.shape[1] > _MAX_NUMBERS_IN_MEMORY else streamed.read()
 
-    def _train(self, flows: list[RealNVP], data: FlowData, seed: int) -> FitSteps:
+    def _train(self, flows: list[RealNVP], data: FlowData, seed: int, stages: list[Stage]) -> FitSteps:
         """Train ``flows``, stage by stage, and keep them."""
         history: list[Epoch] = []
         best_epoch = 0
-        for number, stage in enumerate(self._stages(data)):
+        for number, stage in enumerate(stages):
             tasks = [
                 FlowTask(self._trainer(own + number), flow, data, stage)
                 for flow, own in zip(flows, self._seeds(seed), strict=True)

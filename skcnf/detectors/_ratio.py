@@ -15,6 +15,7 @@ from sklearn.utils._param_validation import HasMethods
 from skcnf.detectors._base import FitSteps
 from skcnf.detectors._docs import with_shared_parameters
 from skcnf.detectors._flow import BaseFlowDetector, FlowDetector, FlowRows
+from skcnf.flows import FlowData
 
 __all__ = ["FlowRatioDetector"]
 
@@ -70,15 +71,24 @@ class FlowRatioDetector(BaseFlowDetector):
         self.location_, self.scale_ = auxiliary.location_, auxiliary.scale_
         self.aux_flow_ = auxiliary.flow_.to(device)
         data = self._data(rows, device)
-        assert data.X_aux_val is not None  # rows.aux holds them
-        data.reference, data.reference_aux = (
-            self.aux_flow_.log_prob(x.double()).float() for x in (data.X_val, data.X_aux_val)
-        )
         flows = [
             copy.deepcopy(self.aux_flow_).float() if self.fine_tune else self._new_flow(rows.train.shape[1], own)
             for own in self._seeds(rows.seed)
         ]
-        yield from self._train([flow.to(device) for flow in flows], data, rows.seed)
+        yield from self._train([flow.to(device) for flow in flows], data, rows.seed, self._stages(data))
+
+    def _data(self, rows: FlowRows, device: torch.device) -> FlowData:
+        """With what the log-densities of held-out rows are compared with: the auxiliary flow's."""
+        data = super()._data(rows, device)
+        if self.aux_flow_ is not None and data.X_aux_val is not None:
+            flow = self.aux_flow_.to(device)
+            with torch.no_grad():
+                data.reference = flow.log_prob(data.X_val.double()).float()
+                data.reference_aux = flow.log_prob(data.X_aux_val.double()).float()
+        return data
+
+    def _learnt_with_aux(self) -> bool:
+        return self.aux_flow_ is not None
 
     def _auxiliary(self, X_aux: np.ndarray, device: torch.device, seed: int) -> FlowDetector:
         memory = self.memory if hasattr(self.memory, "cache") else Memory(self.memory, verbose=0)

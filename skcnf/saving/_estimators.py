@@ -113,6 +113,7 @@ def _attributes(estimator: BaseEstimator, prefix: str, store: Store) -> dict[str
     store.sizes.clear()
     params, values = estimator.get_params(deep=False), dict(vars(estimator))
     stored = {}
+    values.pop("_kept_rows", None)  # of partial_fit: a model that is shared holds no rows of training
     if isinstance(estimator, PyODDetector):
         values["detector_"] = estimator.detector_.neigh_._fit_X
         del values["_tails"]  # None, as KNN has none
