@@ -132,10 +132,14 @@ class Augmentation:
         affine[:, 1, 2] = (1 - height) * _uniform(n, -1, 1, generator)
         return affine
 
-    def apply(self, images: Tensor, draws: Draws) -> Tensor:
-        """Augment ``images`` (n, 3, h, w), float in [0, 1], as ``draws`` says; returns the same shape and range."""
+    def apply(self, images: Tensor, draws: Draws, size: int | None = None) -> Tensor:
+        """Augment ``images`` (n, 3, h, w), float in [0, 1], as ``draws`` says; the range stays.
+
+        Crops get the images' own shape, or become squares of ``size`` pixels.
+        """
         draws = draws.to(images.device)
-        grid = F.affine_grid(draws.affine, list(images.shape), align_corners=False)
+        shape = images.shape if size is None else (*images.shape[:2], size, size)
+        grid = F.affine_grid(draws.affine, list(shape), align_corners=False)
         images = F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
         steps = [partial(_OPERATIONS[index], amount=_column(draws.colour[:, index])) for index in draws.order]
         steps.insert(0 if self.grey_first else len(steps), partial(_saturate, amount=_column(1 - draws.grey.float())))

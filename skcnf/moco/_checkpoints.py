@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from skcnf._core.container import read_container, refusing, write_container
+from skcnf.moco._encoders import EncoderSpec, build_encoder
 
-__all__ = ["read_checkpoint", "write_checkpoint"]
+__all__ = ["checkpoint_encoders", "read_checkpoint", "write_checkpoint"]
 
 _FORMAT = "skcnf-pretraining-1"
 _MODEL, _MOMENTUM = "model/", "momentum/"
@@ -70,6 +72,32 @@ def read_checkpoint(
         whole["state"] = {number: {"momentum_buffer": tensor} for number, tensor in momentum.items()}
         optimizer.load_state_dict(whole)
     return history
+
+
+def checkpoint_encoders(path: str | os.PathLike[str]) -> tuple[nn.Module, nn.Module]:
+    """Return the query and the key encoder of a run as of its latest checkpoint, in evaluation mode, on the CPU.
+
+    Raises
+    ------
+    ValueError
+        If ``path`` is no checkpoint of `pretrain` (naming the file).
+    """
+    with refusing(path, "the checkpoint of a pretraining run"):
+        _, header, tensors = read_container(path, [_FORMAT])
+        values = {field.name: header["run"][field.name] for field in fields(EncoderSpec)}
+        spec = EncoderSpec(
+            **{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        )
+        state, _ = _parts(tensors)
+        return _encoder(spec, state, "encoder_q."), _encoder(spec, state, "encoder_k.")
+
+
+def _encoder(spec: EncoderSpec, state: dict[str, Tensor], role: str) -> nn.Module:
+    with torch.device("meta"):  # no initial weights: nothing is drawn
+        encoder = build_encoder(spec)
+    own = {name.removeprefix(role): tensor for name, tensor in state.items() if name.startswith(role)}
+    encoder.load_state_dict(own, assign=True)
+    return encoder.eval()
 
 
 def _parts(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[int, Tensor]]:

@@ -88,7 +88,8 @@ class MoCo(nn.Module):
     @torch.no_grad()
     def update_key_encoder(self) -> None:
         """Equation 2 of He et al.: ``key <- m key + (1 - m) query``, for parameters."""
-        keys, queries = list(self.encoder_k.parameters()), list(self.encoder_q.parameters())
+        keys: list[Tensor] = list(self.encoder_k.parameters())
+        queries: list[Tensor] = list(self.encoder_q.parameters())
         torch._foreach_lerp_(keys, queries, 1 - self.key_momentum)
 
     @torch.no_grad()

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 from torch import Tensor, distributed
@@ -13,6 +14,8 @@ from torch import Tensor, distributed
 from skcnf._core.devices import resolve_device
 
 __all__ = ["World", "process_group"]
+
+_PATIENCE = timedelta(days=7)  # with gloo, which notices at once that a process ended; a paused one is waited for
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,9 @@ def process_group(device: str) -> Iterator[str]:
     local = f"cuda:{os.environ['LOCAL_RANK']}" if kind == "cuda" else kind
     if kind == "cuda":
         torch.cuda.set_device(local)
-    distributed.init_process_group("nccl" if kind == "cuda" else "gloo")
+        distributed.init_process_group("nccl")
+    else:
+        distributed.init_process_group("gloo", timeout=_PATIENCE)
     try:
         yield local
     finally:

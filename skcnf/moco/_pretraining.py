@@ -9,10 +9,10 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -25,100 +25,17 @@ from skcnf._core.devices import resolve_device
 from skcnf._core.generators import seeded
 from skcnf._core.locks import output_lock
 from skcnf._core.rows import row_batches
-from skcnf.images import Augmentation, Draws, as_tensor, digest, resize_and_crop, standardize_images
+from skcnf.images import Draws, digest
 from skcnf.moco._checkpoints import read_checkpoint, write_checkpoint
 from skcnf.moco._contrast import MoCo, info_nce, uniformity
 from skcnf.moco._distribution import World
 from skcnf.moco._encoders import EncoderSpec, build_encoder
+from skcnf.moco._recipe import PretrainConfig
+from skcnf.moco._views import ImageViews
 
-__all__ = ["PretrainConfig", "pretrain"]
+__all__ = ["pretrain"]
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class PretrainConfig:
-    """The recipe of a pretraining run. Defaults are those of small images (32 px).
-
-    Parameters
-    ----------
-    epochs, batch_size : int
-        Passes over the images; images in a step, over all processes.
-    learning_rate, weight_decay, momentum : float
-        Of SGD, Nesterov's where ``nesterov``; the rate rises over ``warmup_steps`` and falls to 0 by a cosine.
-    milestones : tuple of int
-        Epochs at which the rate falls tenfold, instead of the cosine.
-    queue_size : int
-        Negatives, K of He et al.
-    key_momentum : float
-        m of equation 2.
-    temperature : float
-        tau of equation 1.
-    n_splits : int
-        Parts of a batch with batch statistics of their own, over all processes: shuffling batch norm (section 3.3).
-        A multiple of the number of processes.
-    symmetric : bool
-        Both views serve as query and as key, and the loss is the mean of the two.
-    low_res_size : int or None
-        Images are shrunk to this size, then enlarged to the encoder's (Schmier et al., "MOCO Finetuning").
-    precision : {"auto", "float32", "bfloat16"}
-        Of the encoders; the loss is float32. "auto" is bfloat16 on CUDA devices that have it, else float32.
-    seed : int
-        Decides everything random.
-    augmentation : Augmentation
-    """
-
-    epochs: int = 200
-    batch_size: int = 256
-    learning_rate: float = 0.06
-    weight_decay: float = 5e-4
-    momentum: float = 0.9
-    nesterov: bool = True
-    warmup_steps: int = 100
-    milestones: tuple[int, ...] = ()
-    queue_size: int = 4096
-    key_momentum: float = 0.99
-    temperature: float = 0.1
-    n_splits: int = 4
-    symmetric: bool = False
-    low_res_size: int | None = None
-    precision: str = "auto"
-    seed: int = 0
-    augmentation: Augmentation = field(default_factory=Augmentation)
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "queue_size", "n_splits"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)!r} must be at least 1.")
-        for name in ("learning_rate", "temperature"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}={getattr(self, name)!r} must be above 0.")
-        if not 0 <= self.key_momentum <= 1:
-            raise ValueError(f"key_momentum={self.key_momentum!r} must lie in [0, 1].")
-        if self.precision not in ("auto", "float32", "bfloat16"):
-            raise ValueError(f"precision={self.precision!r} is not one of ['auto', 'bfloat16', 'float32'].")
-
-    @classmethod
-    def moco_v1(cls, **changes: Any) -> PretrainConfig:
-        """The recipe of He et al. for ImageNet; ``changes`` go on top."""
-        v1 = {"temperature": 0.07, "milestones": (120, 160), "augmentation": Augmentation.moco_v1()}
-        return cls(**{**_IMAGENET, **v1, **changes})
-
-    @classmethod
-    def moco_v2(cls, **changes: Any) -> PretrainConfig:
-        """The recipe of Chen et al. for ImageNet; ``changes`` go on top."""
-        return cls(**{**_IMAGENET, "temperature": 0.2, "augmentation": Augmentation.moco_v2(), **changes})
-
-
-_IMAGENET: dict[str, Any] = {
-    "learning_rate": 0.03,
-    "weight_decay": 1e-4,
-    "nesterov": False,
-    "warmup_steps": 0,
-    "queue_size": 65536,
-    "key_momentum": 0.999,
-    "n_splits": 8,
-}
 
 
 def pretrain(
@@ -129,6 +46,7 @@ def pretrain(
     device: str | torch.device = "auto",
     checkpoint: str | os.PathLike[str] | None = None,
     on_epoch: Callable[[dict[str, float]], None] | None = None,
+    result: str = "query",
     verbose: bool = False,
 ) -> tuple[nn.Module, list[dict[str, float]]]:
     """Train an encoder on unlabelled images by MoCo.
@@ -152,13 +70,15 @@ def pretrain(
         that it belongs to.
     on_epoch : callable, optional
         Given the epoch's record as it ends.
+    result : {"query", "key"}, default="query"
+        The encoder to return; the key encoder is a running mean of the query encoder.
     verbose : bool, default=False
         A progress bar of every epoch where standard error is a terminal.
 
     Returns
     -------
     encoder : nn.Module
-        The query encoder, in evaluation mode, on the CPU.
+        The one that ``result`` names, in evaluation mode, on the CPU.
     history : list of dict
         One record an epoch: ``epoch``, ``loss`` (nats), ``alignment`` (mean squared distance of query and key),
         ``uniformity`` (of the queries, see `skcnf.moco.uniformity`), ``learning_rate``, ``images_per_second``.
@@ -166,28 +86,31 @@ def pretrain(
     Raises
     ------
     ValueError
-        If images have another shape or type, the recipe does not suit the number of processes, or the checkpoint
-        belongs to another run: other images, another encoder or another recipe.
+        If images have another shape or type, ``result`` is neither of the two, the recipe does not suit the number of
+        processes, or the checkpoint belongs to another run: other images, another encoder or another recipe.
     OSError
         If ``checkpoint`` cannot be written, or another run writes it (naming its process).
     FloatingPointError
         If the loss stops being finite.
     """
+    if result not in ("query", "key"):
+        raise ValueError(f"result={result!r} is not one of ['key', 'query'].")
     run = _Run(images, encoder, config or PretrainConfig(), resolve_device(device))
+    if checkpoint is not None:
+        run.identity = {"images": digest(images), **asdict(run.spec), **asdict(run.config)}
     with output_lock(checkpoint) if checkpoint is not None and run.world.rank == 0 else nullcontext():
-        if checkpoint is not None:
-            run.images_digest = digest(images)
-            if Path(checkpoint).exists():
-                run.restore(checkpoint)
+        if checkpoint is not None and Path(checkpoint).exists():
+            run.history = read_checkpoint(checkpoint, run.identity, run.model, run.optimizer)
         while len(run.history) < run.config.epochs:
             run.history.append(run.epoch(len(run.history), verbose))
             _log.info("epoch %(epoch)d: loss %(loss).4f, %(images_per_second).0f images/s", run.history[-1])
             if run.world.rank == 0:
                 if checkpoint is not None:
-                    run.save(checkpoint)
+                    write_checkpoint(checkpoint, run.identity, run.history, run.model, run.optimizer)
                 if on_epoch is not None:
                     on_epoch(run.history[-1])
-    return run.model.encoder_q.eval().cpu(), run.history
+    trained = run.model.encoder_k.requires_grad_(True) if result == "key" else run.model.encoder_q
+    return trained.eval().cpu(), run.history
 
 
 class _Run:
@@ -197,17 +120,17 @@ class _Run:
         self, images: np.ndarray, encoder: EncoderSpec | nn.Module, config: PretrainConfig, device: torch.device
     ) -> None:
         self.config, self.device, self.world = config, device, World.current()
-        self.spec: EncoderSpec = encoder if isinstance(encoder, EncoderSpec) else encoder.spec
+        self.spec = encoder if isinstance(encoder, EncoderSpec) else cast(EncoderSpec, encoder.spec)
         self._check(images)
         with seeded(config.seed):
             start = build_encoder(encoder) if isinstance(encoder, EncoderSpec) else copy.deepcopy(encoder).float()
             model = MoCo(start, self.spec.out_features, config.queue_size, config.key_momentum, config.temperature)
-        self.model = model.requires_grad_(True).to(device, memory_format=torch.channels_last)
+        self.model = model.requires_grad_(True).to(device).to(memory_format=torch.channels_last)
         self.model.encoder_k.requires_grad_(False)
         self.query_encoder = self._wrap(self.model.encoder_q)
-        self.images = self._place(images)
-        self.images_digest: str | None = None  # only a checkpoint needs it
+        self.views = ImageViews(images, self.spec, config, device)
         self.history: list[dict[str, float]] = []
+        self.identity: dict[str, Any] = {}  # what tells this run from others, where a checkpoint is kept
         self.steps_per_epoch = len(images) // config.batch_size
         self.optimizer = torch.optim.SGD(
             self.model.encoder_q.parameters(),
@@ -241,23 +164,18 @@ class _Run:
             # statistics are averaged at an epoch's end instead of copied from rank 0 before every pass
             return DistributedDataParallel(encoder, broadcast_buffers=False)
 
-    def _place(self, images: np.ndarray) -> Tensor:
-        """The images as a tensor (n, h, w, 3), on the device if they fit."""
-        mapped = isinstance(images, np.memmap)
-        fit = self.device.type == "cuda" and images.nbytes < torch.cuda.mem_get_info(self.device)[0] / 2
-        return as_tensor(images).to(self.device if fit and not mapped else "cpu")
-
     def epoch(self, number: int, verbose: bool) -> dict[str, float]:
         self.model.train()
         generator = torch.Generator().manual_seed(self.config.seed * 100_003 + number)
-        order = torch.randperm(len(self.images), generator=generator)
+        order = torch.randperm(len(self.views), generator=generator)
         totals = torch.zeros(3, device=self.device)
         start = time.perf_counter()
         n_used = self.steps_per_epoch * self.config.batch_size
         bar = tqdm(total=n_used, desc=f"epoch {number}", unit="image", leave=False, disable=None if verbose else True)
         for step, rows in enumerate(row_batches(n_used, self.config.batch_size)):
             bar.update(self.config.batch_size)
-            self._set_learning_rate(number * self.steps_per_epoch + step)
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.config.rate_at(number * self.steps_per_epoch + step, self.steps_per_epoch)
             totals += self._step(order[rows], generator)
         bar.close()
         self.world.average_([totals, *self.model.encoder_q.buffers(), *self.model.encoder_k.buffers()])
@@ -275,16 +193,6 @@ class _Run:
             "images_per_second": n_used / (time.perf_counter() - start),
         }
 
-    def _set_learning_rate(self, step: int) -> None:
-        warmup = min(1.0, (step + 1) / max(1, self.config.warmup_steps))
-        epoch = step / self.steps_per_epoch
-        if self.config.milestones:
-            decay = 0.1 ** sum(epoch >= milestone for milestone in self.config.milestones)
-        else:
-            decay = 0.5 * (1 + math.cos(math.pi * epoch / self.config.epochs))
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * warmup * decay
-
     def _step(self, rows: Tensor, generator: torch.Generator) -> Tensor:
         """One update on the images ``rows``; returns this process's mean loss, alignment and uniformity."""
         views = [self.config.augmentation.draw(len(rows), generator) for _ in range(2)]
@@ -300,12 +208,18 @@ class _Run:
         ]
         for number, (images, positives) in enumerate(batches):
             last = number == len(batches) - 1
-            with nullcontext() if last or self.world.size == 1 else self.query_encoder.no_sync():
+            with self._exchange(last):
                 totals += self._backward(images, positives, 1 / len(batches))
         self.optimizer.step()
         for own_keys in keys:
             self.model.enqueue(own_keys)
         return totals
+
+    def _exchange(self, wanted: bool) -> AbstractContextManager[None]:
+        """Whether the backward pass inside averages gradients over the processes: once a step is enough."""
+        if wanted or self.world.size == 1:
+            return nullcontext()
+        return cast(DistributedDataParallel, self.query_encoder).no_sync()
 
     def _keys(self, rows: Tensor, draws: Draws, generator: torch.Generator) -> Tensor:
         """Unit keys of all rows, in their order, encoded in shuffled parts: a query and its key keep other company.
@@ -343,26 +257,7 @@ class _Run:
         return index.chunk(self.world.size)[self.world.rank]
 
     def _view(self, rows: Tensor, draws: Draws) -> Tensor:
-        """One augmented view of the images ``rows``, standardised."""
-        images = self.images[rows.to(self.images.device)].to(self.device).permute(0, 3, 1, 2)
-        if self.config.low_res_size is not None:
-            images = resize_and_crop(images, self.config.low_res_size)
-        images = resize_and_crop(images, self.spec.image_size)
-        view = standardize_images(
-            self.config.augmentation.apply(images.float() / 255, draws), self.spec.mean, self.spec.std
-        )
-        return view.contiguous(memory_format=torch.channels_last)
+        return self.views.of(rows, draws, len(self.history))
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self._bfloat16)
-
-    @property
-    def _identity(self) -> dict[str, Any]:
-        """What tells this run from others."""
-        return {"images": self.images_digest, **asdict(self.spec), **asdict(self.config)}
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        write_checkpoint(path, self._identity, self.history, self.model, self.optimizer)
-
-    def restore(self, path: str | os.PathLike[str]) -> None:
-        self.history = read_checkpoint(path, self._identity, self.model, self.optimizer)

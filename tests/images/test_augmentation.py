@@ -45,6 +45,13 @@ def test_augmentations_that_are_off_leave_images_alone():
     torch.testing.assert_close(STILL(images, torch.Generator()), images, atol=1e-4, rtol=0)
 
 
+def test_crops_come_in_another_size_on_demand():
+    images = _images(size=16)
+    smaller = STILL.apply(images, _draws(5), size=8)
+    # half the size samples where four pixels meet
+    torch.testing.assert_close(smaller, torch.nn.functional.avg_pool2d(images, 2))
+
+
 def test_grey_and_flip_do_what_they_say():
     images = _images(5)
     grey = replace(STILL, grey_probability=1.0)(images, torch.Generator())

@@ -13,7 +13,7 @@ import torch
 from torch import distributed
 
 from skcnf.images import Augmentation
-from skcnf.moco import EncoderSpec, PretrainConfig, load_encoder, pretrain, save_encoder
+from skcnf.moco import EncoderSpec, PretrainConfig, checkpoint_encoders, load_encoder, pretrain, save_encoder
 
 SPEC = EncoderSpec("resnet10", width=8, stem="strided", out_features=8, image_size=16)
 
@@ -67,6 +67,24 @@ def test_a_file_that_is_no_checkpoint_is_named(tmp_path, content):
     torch.save({"other": 1}, file)
     with pytest.raises(ValueError, match="cannot be read as the checkpoint of a pretraining run"):
         pretrain(_images(), SPEC, CONFIG, device="cpu", checkpoint=file)
+    with pytest.raises(ValueError, match="cannot be read as the checkpoint of a pretraining run"):
+        checkpoint_encoders(file)
+
+
+def test_both_encoders_of_a_checkpoint_are_those_of_its_run(tmp_path):
+    file, images = tmp_path / "checkpoint.pt", _images()
+    query, _ = pretrain(images, SPEC, CONFIG, device="cpu", checkpoint=file)
+    stored = checkpoint_encoders(file)
+    key, _ = pretrain(images, SPEC, CONFIG, device="cpu", checkpoint=file, result="key")  # nothing left to train
+    for expected, encoder in zip((query, key), stored, strict=True):
+        assert encoder.spec == SPEC
+        assert not encoder.training
+        for name, tensor in expected.state_dict().items():
+            assert torch.equal(tensor, encoder.state_dict()[name]), name
+    assert not torch.equal(query.fc.weight, key.fc.weight)
+    assert all(parameter.requires_grad for parameter in key.parameters())
+    with pytest.raises(ValueError, match="result='mean' is not one of"):
+        pretrain(images, SPEC, CONFIG, result="mean")
 
 
 def test_bad_images_and_divergence_are_named():
@@ -82,7 +100,8 @@ def test_bad_images_and_divergence_are_named():
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("epochs", 0), ("temperature", 0), ("key_momentum", 1.5), ("precision", "float8")]
+    ("name", "value"),
+    [("epochs", 0), ("temperature", 0), ("key_momentum", 1.5), ("precision", "float8")],
 )
 def test_a_bad_recipe_is_named(name, value):
     with pytest.raises(ValueError, match=f"{name}={value!r}"):
@@ -172,6 +191,31 @@ def test_low_resolution_comes_before_the_encoders_size():
         assert view.shape == (32, 3, 16, 16)
         contrast = view.std((2, 3)).max().item()
         assert contrast < 0.05 if low_res_size else contrast > 1
+
+
+def test_early_epochs_see_smaller_views_and_resume(tmp_path):
+    from skcnf.moco._pretraining import _Run
+
+    file, config = tmp_path / "checkpoint.pt", replace(CONFIG, early_size=8, early_epochs=2)
+    sizes = []
+
+    def spy(self, rows, draws, view=_Run._view):
+        sizes.append(view(self, rows, draws).shape[-1])
+        return view(self, rows, draws)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_Run, "_view", spy)
+        _, history = pretrain(_images(32), SPEC, config, device="cpu")
+    assert sizes == [8] * 4 + [16] * 4  # one step an epoch, two views a step
+
+    def stop(record):
+        if record["epoch"] == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(_images(32), SPEC, config, device="cpu", checkpoint=file, on_epoch=stop)
+    _, again = pretrain(_images(32), SPEC, config, device="cpu", checkpoint=file)
+    assert [record["loss"] for record in again] == [record["loss"] for record in history]
 
 
 def _train(rank, size, port, folder, images, config):
