@@ -33,7 +33,7 @@ from torch.nn.functional import softplus
 
 from skcnf.flows._blocks import OUTPUT_SCALE, SOFTPLUS_BETA, Block
 
-__all__ = ["Arrays", "Couplings", "Pool", "Rotation", "Weights", "parameters_of"]
+__all__ = ["Arrays", "Couplings", "Pool", "Rotation", "Weights", "parameters_of", "row_sums"]
 
 
 class Rotation:
@@ -140,6 +140,7 @@ class Arrays:
         self.n_features = blocks[0].scale.shape[1]
         self.n_changed = self.n_features - self.kept
         self.input = self("input", self.n_features)
+        self.log_scales = self("log scales", self.n_changed)
         if keep:
             self.by_block = [_BlockArrays(self, str(n), str(n)) for n in range(len(blocks))]
         else:
@@ -152,6 +153,13 @@ class Arrays:
     def halves(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """The features that pass unchanged and the others."""
         return values[:, : self.kept], values[:, self.kept :]
+
+    def load(self, x: Tensor) -> Tensor:
+        """The rows x (F, m, d), m <= n, as columns of ``input``; the columns after them are 0."""
+        n_given = x.shape[1]
+        self.input[..., :n_given].copy_(x.mT)
+        self.input[..., n_given:].zero_()
+        return self.input
 
 
 class _BlockArrays:
@@ -205,28 +213,29 @@ class Couplings:
         return OUTPUT_SCALE * softplus(torch.stack([weights.scale for weights in self.blocks]), beta=SOFTPLUS_BETA)
 
     def latent(self, x: Tensor, arrays: Arrays) -> tuple[Tensor, Tensor]:
-        """Latent points (F, d, n) and log-determinants (F, n), in nats, of rows x (F, n, d); no gradient.
+        """Latent points (F, d, n) and log-determinants (F, n), in nats, of rows x (F, m, d), m <= n; no gradient.
 
-        The former are one of ``arrays``.
+        The former are one of ``arrays``. Columns after the first m are those of rows of zeros.
         """
         scales = self.scales()
-        log_det = scales.log().sum((0, 2)).repeat(1, arrays.n_rows)
-        first, second = arrays.halves(arrays.input.copy_(x.mT))
+        first, second = arrays.halves(arrays.load(x))
+        log_scales = arrays.log_scales.zero_()  # s, summed over blocks
         for weights, rotation, scale, own in zip(self.blocks, self.rotations, scales, arrays.by_block, strict=True):
             own.run_subnet(weights, first)
             torch.tanh(own.log_scale, out=own.squashed)
             torch.mul(own.squashed, self.clamp, out=own.factor)
-            log_det += own.factor.sum(1)
+            log_scales += own.factor
             torch.addcmul(own.shift, second, own.factor.exp_(), out=own.coupled_second)
             own.coupled_first.copy_(first)
             torch.addcmul(weights.offset, own.coupled, scale, out=own.moved)
             rotation(own.moved, out=own.output)
             first, second = own.first, own.second
+        log_det = row_sums(log_scales) + scales.log().sum((0, 2))
         return arrays.by_block[-1].output, log_det
 
     def inverse(self, z: Tensor, arrays: Arrays) -> Tensor:
-        """Columns (F, d, n), one of ``arrays``, whose latent points are the rows z (F, n, d); no gradient."""
-        z = arrays.input.copy_(z.mT)
+        """Columns (F, d, n), one of ``arrays``, whose latent points are the rows z (F, m, d), m <= n; no gradient."""
+        z = arrays.load(z)
         steps = list(zip(self.blocks, self.rotations, self.scales().reciprocal(), arrays.by_block, strict=True))
         for weights, rotation, factor, own in reversed(steps):
             rotation.transposed(z, out=own.moved)
@@ -234,3 +243,12 @@ class Couplings:
             own.run_subnet(weights, own.first)
             own.second.sub_(own.shift).mul_(torch.tanh(own.log_scale, out=own.factor).mul_(-self.clamp).exp_())
         return z
+
+
+def row_sums(values: Tensor) -> Tensor:
+    """Sums over features (F, n) of values (F, d, n), added up in float64 where the device has it.
+
+    Features are laid side by side first: the order of summation is then the same for any n.
+    """
+    precise = values.dtype if values.device.type == "mps" else torch.float64
+    return values.mT.to(precise, memory_format=torch.contiguous_format).sum(2).to(values.dtype)

@@ -7,21 +7,18 @@ features at least; for one there is `LogisticMixtureFlow`, with the same methods
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
 
 from skcnf._core.modules import RebuiltModule
-from skcnf._core.rows import row_batches
 from skcnf.flows._blocks import Block, new_blocks
-from skcnf.flows._coupling import Arrays, Couplings, parameters_of
+from skcnf.flows._coupling import Couplings, parameters_of
 from skcnf.flows._objectives import LOG_2PI, negative_log_likelihood
+from skcnf.flows._tiles import Tiles
 
 __all__ = ["RealNVP"]
-
-_TILE = 2048  # rows whose arrays stay in a CPU's cache
 
 
 class RealNVP(RebuiltModule):
@@ -72,7 +69,7 @@ class RealNVP(RebuiltModule):
         self.blocks = nn.ModuleList(new_blocks(**self.arguments, seed=seed))
         self.to(torch.empty(0).device)  # torch's default device
         self._key: list[tuple[int, int]] = []
-        self._views: Couplings | None = None
+        self._passes: Tiles | None = None
 
     @property
     def n_features(self) -> int:
@@ -103,11 +100,9 @@ class RealNVP(RebuiltModule):
                 (x,), block_log_det = block((x,))
                 log_det = log_det + block_log_det
             return x, log_det
-        z, couplings = self._empty_like(x), self._couplings()
-        log_det = z.new_empty(len(x))
-        for rows, arrays in _tiles(couplings, x):
-            columns, log_det[rows] = couplings.latent(x[rows].unsqueeze(0), arrays)
-            z[rows] = columns.squeeze(0).mT
+        log_det, z = self._results(x)
+        for rows, own_z, own_log_det in self._tiles().latent(x):
+            z[rows], log_det[rows] = own_z, own_log_det
         return z, log_det
 
     def inverse(self, z: Tensor) -> Tensor:
@@ -116,16 +111,17 @@ class RealNVP(RebuiltModule):
             for block in reversed(self._blocks()):
                 (z,), _ = block((z,), rev=True)
             return z
-        x, couplings = self._empty_like(z), self._couplings()
-        for rows, arrays in _tiles(couplings, z):
-            x[rows] = couplings.inverse(z[rows].unsqueeze(0), arrays).squeeze(0).mT
+        x = self._results(z)[1]
+        for rows, part in self._tiles().inverse(z):
+            x[rows] = part
         return x
 
-    def _empty_like(self, x: Tensor) -> Tensor:
-        """An array for results: as many rows, in the flow's type."""
+    def _results(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Arrays for results in the flow's type: a number a row, and rows."""
         if x.ndim != 2 or x.shape[1] != self.n_features:
             raise ValueError(f"rows of shape {tuple(x.shape)}; this flow takes (n, {self.n_features}).")
-        return torch.empty_like(x, dtype=next(self.parameters()).dtype, memory_format=torch.contiguous_format)
+        weight = next(self.parameters())
+        return weight.new_empty(len(x)), weight.new_empty(len(x), self.n_features)
 
     def _needs_graph(self, x: Tensor) -> bool:
         return torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in self.parameters()))
@@ -133,19 +129,25 @@ class RealNVP(RebuiltModule):
     def _blocks(self) -> list[Block]:
         return cast(list[Block], list(self.blocks))
 
-    def _couplings(self) -> Couplings:
-        """Views of the weights, made anew when weights have been loaded, moved or cast."""
+    def _tiles(self) -> Tiles:
+        """Passes through views of the weights, made anew when weights have been loaded, moved or cast."""
         blocks = self._blocks()
         parameters = [parameter for block in blocks for parameter in parameters_of(block)]
-        key = [(parameter.data_ptr(), 0) for parameter in parameters]  # in place, they may change
+        key = [(torch.get_num_threads(), 0)]
+        key += [(parameter.data_ptr(), 0) for parameter in parameters]  # in place, they may change
         key += [(block.w_perm.data_ptr(), block.w_perm._version) for block in blocks]
-        if self._views is None or self._key != key:
-            self._key, self._views = key, Couplings.of(blocks)
-        return self._views
+        if self._passes is None or self._key != key:
+            self._key, self._passes = key, Tiles(Couplings.of(blocks))
+        return self._passes
 
     def nll(self, x: Tensor) -> Tensor:
         """The paper's negative log-likelihood (n,), in nats, without the constant: what the objectives take."""
-        return negative_log_likelihood(*self.latent(x))
+        if self._needs_graph(x):
+            return negative_log_likelihood(*self.latent(x))
+        nll = self._results(x)[0]
+        for rows, part in self._tiles().nll(x):
+            nll[rows] = part
+        return nll
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Log-density (n,) in nats, constant included."""
@@ -165,13 +167,3 @@ class RealNVP(RebuiltModule):
         flow = super().from_state({**arguments, "permute_soft": False}, state)  # the state brings the rotations
         flow.arguments = dict(arguments)
         return flow
-
-
-def _tiles(couplings: Couplings, x: Tensor) -> Iterator[tuple[slice, Arrays]]:
-    """Rows that pass together, and the arrays that they use: tiles of one size write to the same ones."""
-    size, arrays = _TILE if x.device.type == "cpu" else max(1, len(x)), None
-    for rows in row_batches(len(x), size):
-        n_rows = rows.stop - rows.start
-        if arrays is None or arrays.n_rows != n_rows:
-            arrays = Arrays(couplings.blocks, n_rows, None if arrays is None else arrays.pool)
-        yield rows, arrays
