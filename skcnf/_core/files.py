@@ -14,6 +14,7 @@ __all__ = [
     "naming",
     "remove_abandoned",
     "rename_durably",
+    "replacing",
     "write_atomically",
 ]
 
@@ -61,12 +62,21 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     OSError
         If that fails (naming ``path``); nothing half-written stays behind, and an older file stays as it was.
     """
+    with replacing(path) as partial:
+        partial.write_bytes(data)
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a new name beside ``path``; what is written there comes to the disk and is renamed into place.
+
+    Where the scope fails, or the disk does, it is deleted.
+    """
     partial = _partial(Path(path))
     try:
         with naming(path):
-            with partial.open("xb") as file:
-                file.write(data)
-                file.flush()
+            yield partial
+            with partial.open("r+b") as file:
                 os.fsync(file.fileno())
             rename_durably(partial, path)
     except BaseException:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from skcnf._core.container import read_container, refusing, write_container
-from skcnf._core.files import remove_abandoned, write_atomically
+from skcnf._core.files import remove_abandoned, replacing, write_atomically
 from skcnf.moco import _backbones
 from skcnf.moco._encoders import ARCHITECTURES, EncoderSpec, build_encoder
 
@@ -92,22 +92,20 @@ def fetch_official(name: str) -> Path:
     path = folder / url.rsplit("/", 1)[1]
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+        remove_abandoned(path)
         try:
-            torch.hub.download_url_to_file(url, str(partial), progress=True)
-            _verify(partial, md5, url)
-            partial.replace(path)
+            with replacing(path) as partial:
+                torch.hub.download_url_to_file(url, str(partial), progress=True)
+                _verify(partial, md5)
         except OSError as error:
             raise OSError(
                 f"weights={name!r}: {url} could not be fetched ({error}); without a network, fetch that file elsewhere "
                 f"and put it at '{path}', or give its path as weights."
             ) from error
-        finally:
-            partial.unlink(missing_ok=True)
     return path
 
 
-def _verify(path: Path, md5: str, url: str) -> None:
+def _verify(path: Path, md5: str) -> None:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     if not digest.startswith(md5):
@@ -272,7 +270,8 @@ def _rebuild(spec: EncoderSpec, state: Mapping[str, Tensor]) -> nn.Module:
         encoder.load_state_dict(dict(state), strict=True, assign=True)
     except RuntimeError as error:
         raise ValueError(f"it does not fit its own architecture: {error}") from error
-    encoder = encoder.float().eval()
-    if not all(bool(torch.isfinite(tensor).all()) for tensor in encoder.state_dict().values()):
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
         raise ValueError("it holds weights that are not finite.")
-    return encoder
+    encoder = encoder.float()
+    # products round by the place of their arguments in memory, and these lay anywhere in the file
+    return encoder._apply(torch.clone).eval()

@@ -208,7 +208,7 @@ class Array(Kind):
         tensor = store.take(name)
         tensor = tensor.mT if data == "columns" and tensor.ndim == 2 else tensor  # products round as they did before
         self._check(tensor, store)
-        return tensor.numpy()
+        return tensor.numpy().copy(order="K")  # of its own: it lay anywhere in the bytes of the file
 
     def _check(self, tensor: Tensor, store: Store) -> None:
         require(tensor.dtype in _FLOATS, f"it is of {tensor.dtype}")

@@ -63,7 +63,6 @@ _ATTRIBUTES: dict[type[BaseEstimator], dict[str, Kind]] = {
     | {
         "flows_": Modules(RealNVP, check_flow),
         "history_": Records(),
-        "n_epochs_": Count(0),
         "best_epoch_": Count(0),
         "aux_active_fraction_": Number(allow_nan=True),
     },
@@ -108,12 +107,10 @@ _ATTRIBUTES: dict[type[BaseEstimator], dict[str, Kind]] = {
 }
 _SOMETIMES = {
     "_fit_svd_solver",
-    "best_epoch_",
     "calibration_groups_",
     "calibration_scores_",
     "false_alarm_rate_",
     "feature_names_in_",
-    "n_epochs_",
     "n_features_in_",  # scikit-learn's Normalizer learns it from some containers alone
 }
 CLASSES: dict[str, Any] = {cls.__name__: cls for cls in _ATTRIBUTES if not cls.__name__.startswith("Base")}

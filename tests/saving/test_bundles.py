@@ -21,6 +21,8 @@ from skcnf._core.generators import seeded
 from skcnf.moco import EncoderSpec, build_encoder, save_encoder
 from skcnf.saving import load_detector, load_thumbnails, save_detector
 from tests.detectors.test_detectors import EVERY
+from tests.saving.fixtures.write import HERE as FIXTURES
+from tests.saving.fixtures.write import rows as rows_of_fixture
 
 OWN = [detector for detector in EVERY if not isinstance(detector, PyODDetector)]
 
@@ -267,3 +269,21 @@ def test_the_file_is_a_safetensors_file(rows, tmp_path):
     with safe_open(tmp_path / "x", "np") as file:
         np.testing.assert_array_equal(file.get_tensor("location_"), detector.location_)
     assert load_detector(tmp_path / "x").n_blocks == 1
+
+
+@pytest.mark.parametrize("file", sorted(FIXTURES.glob("*.skcnf")), ids=lambda file: file.stem)
+def test_files_of_every_format_are_still_read(file):
+    """Kept as they were written; `tests.saving.fixtures.write` makes one of a new format."""
+    expected = json.loads(file.with_suffix(".json").read_text())
+    pipeline = load(file)
+    np.testing.assert_allclose(pipeline.score_samples(rows_of_fixture(10, 2)), expected["score_samples"], rtol=1e-9)
+    groups = ["north", "south"] * 5
+    X = pipeline[:-1].transform(rows_of_fixture(10, 2))
+    assert pipeline[-1].predict(X, groups=groups).tolist() == expected["predict"]
+    assert info(file)["n_training_images"] == 300
+    assert load_thumbnails(file).shape == (2, 4, 4, 3)
+
+
+def test_there_is_a_file_of_the_present_format(rows, tmp_path):
+    save(MSEDetector(random_state=0).fit(rows[0]), tmp_path / "x")
+    assert (FIXTURES / f"{info(tmp_path / 'x')['format']}.skcnf").is_file()
