@@ -84,10 +84,9 @@ def checkpoint_encoders(path: str | os.PathLike[str]) -> tuple[nn.Module, nn.Mod
     """
     with refusing(path, "the checkpoint of a pretraining run"):
         _, header, tensors = read_container(path, [_FORMAT])
-        values = {field.name: header["run"][field.name] for field in fields(EncoderSpec)}
-        spec = EncoderSpec(
-            **{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-        )
+        values: dict[str, Any] = {field.name: header["run"][field.name] for field in fields(EncoderSpec)}
+        values |= {name: tuple(values[name]) for name in ("mean", "std")}  # JSON made lists of them
+        spec = EncoderSpec(**values)
         state, _ = _parts(tensors)
         return _encoder(spec, state, "encoder_q."), _encoder(spec, state, "encoder_k.")
 

@@ -67,7 +67,7 @@ _FLOWS: dict[str, tuple[type[BaseEstimator], dict[str, Any]]] = {
     "Flow, 3 flows": (FlowDetector, {"n_flows": 3}),
     **{f"CF-FT, {n} epochs first": (ContrastiveFlowDetector, {"warmup_epochs": n}) for n in (1, 2, 5)},
 }
-_CLOSED_FORMS: dict[str, tuple[type[BaseEstimator], dict[str, Any]]] = {
+_CLOSED_FORMS: dict[str, tuple[Callable[..., BaseEstimator], dict[str, Any]]] = {
     "MSE": (MSEDetector, {}),
     "MSE-ratio": (MSERatioDetector, {}),
     "Gaussian": (GaussianDetector, {}),
