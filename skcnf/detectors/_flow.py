@@ -28,6 +28,7 @@ __all__ = ["BaseFlowDetector", "FlowDetector"]
 _MAX_AUX_VALIDATION_ROWS = 2000
 _MAX_NUMBERS_IN_MEMORY = 2**27  # of auxiliary rows, in float32: half a GiB
 _SCORING_BATCH = 16_384
+_FARTHEST = 1e18  # standard deviations; rows beyond would overflow in float32, and score as if they were here
 _ModuleT = TypeVar("_ModuleT", bound=nn.Module)
 
 
@@ -86,6 +87,8 @@ class BaseFlowDetector(UpdateMixin):
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "weight_averaging": [Interval(Real, 0, 1, closed="left")],
+        "score_precision": [StrOptions({"float32", "float64"})],
         "device": [str, torch.device],
         "verbose": ["verbose"],
     }
@@ -103,6 +106,8 @@ class BaseFlowDetector(UpdateMixin):
     batch_size: int = 256
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
+    weight_averaging: float = 0.97
+    score_precision: str = "float32"
     n_flows: int = 1
     device: str | torch.device = "auto"
     verbose: bool = False
@@ -195,7 +200,7 @@ class BaseFlowDetector(UpdateMixin):
             yield tasks
             history += tasks[0].result.history
             best_epoch += tasks[0].result.best_epoch
-        self.flows_ = [for_scoring(flow) for flow in flows]
+        self.flows_ = [for_scoring(flow, self.score_precision) for flow in flows]
         self.history_, self.best_epoch_ = history, best_epoch
 
     def _stages(self, data: FlowData) -> list[Stage]:
@@ -203,8 +208,8 @@ class BaseFlowDetector(UpdateMixin):
         return [Stage()]
 
     def _trainer(self, seed: int) -> FlowTrainer:
-        names = ("max_epochs", "batch_size", "learning_rate", "weight_decay", "patience", "tol", "stopping", "verbose")
-        params = {name: getattr(self, name) for name in names}
+        names = ("max_epochs", "batch_size", "learning_rate", "weight_decay", "weight_averaging")
+        params = {name: getattr(self, name) for name in (*names, "patience", "tol", "stopping", "verbose")}
         return FlowTrainer(seed=seed, **params)
 
     @property
@@ -224,11 +229,14 @@ class BaseFlowDetector(UpdateMixin):
         mixture's log-density gave a lower AUROC in each of ten fits (docs/results/mixture-of-flows.txt).
         """
         parameter = next(flows[0].parameters())
-        location, scale = (torch.as_tensor(values).to(parameter) for values in (self.location_, self.scale_))
+        location, scale = (torch.as_tensor(values, device=parameter.device) for values in (self.location_, self.scale_))
 
         def log_prob(rows: Tensor) -> Tensor:
-            standardised = (rows - location) / scale
-            return torch.stack([flow.log_prob(standardised) for flow in flows]).mean(0)
+            standardised = ((rows - location) / scale).clamp(-_FARTHEST, _FARTHEST).to(parameter.dtype)
+            total = torch.zeros_like(rows[:, 0])  # added up flow by flow: a row's sum is then its own affair
+            for flow in flows:
+                total += flow.log_prob(standardised)
+            return total / len(flows)
 
         return evaluate(log_prob, X, flows[0]) - np.log(self.scale_).sum()
 
@@ -272,19 +280,19 @@ def feature_scale(X: np.ndarray) -> np.ndarray:
 def evaluate(
     function: Callable[[Tensor], Tensor], rows: np.ndarray, module: nn.Module, batch_size: int = _SCORING_BATCH
 ) -> np.ndarray:
-    """``function`` of rows, batch by batch, in the type and on the device of ``module``."""
-    parameter = next(module.parameters())
+    """``function`` of rows in float64, batch by batch, on the device of ``module``."""
+    device = next(module.parameters()).device
     out = np.empty(len(rows))
     with torch.no_grad():
         for part in row_batches(len(rows), batch_size):
-            out[part] = function(torch.as_tensor(np.array(rows[part])).to(parameter)).cpu().numpy()
+            out[part] = function(torch.as_tensor(np.array(rows[part], np.float64), device=device)).cpu().numpy()
     return out
 
 
-def for_scoring(module: _ModuleT) -> _ModuleT:
-    """In float64, so that a row's score does not depend on its neighbours; on the CPU where the device has none."""
+def for_scoring(module: _ModuleT, precision: str = "float64") -> _ModuleT:
+    """The trained module in the type that it scores in; on the CPU where the device has no float64."""
     module = module.cpu() if next(module.parameters()).device.type == "mps" else module
-    return module.double().eval().requires_grad_(False)
+    return module.to(getattr(torch, precision)).eval().requires_grad_(False)
 
 
 @with_shared_parameters

@@ -69,7 +69,7 @@ class FlowRatioDetector(BaseFlowDetector):
             return
         auxiliary = self._auxiliary(rows.aux.X[rows.aux.train], device, rows.seed)
         self.location_, self.scale_ = auxiliary.location_, auxiliary.scale_
-        self.aux_flow_ = auxiliary.flow_.to(device)
+        self.aux_flow_ = auxiliary.flow_.to(device).requires_grad_(False)  # a cached one was unpickled
         data = self._data(rows, device)
         flows = [
             copy.deepcopy(self.aux_flow_).float() if self.fine_tune else self._new_flow(rows.train.shape[1], own)
@@ -83,8 +83,8 @@ class FlowRatioDetector(BaseFlowDetector):
         if self.aux_flow_ is not None and data.X_aux_val is not None:
             flow = self.aux_flow_.to(device)
             with torch.no_grad():
-                data.reference = flow.log_prob(data.X_val.double()).float()
-                data.reference_aux = flow.log_prob(data.X_aux_val.double()).float()
+                data.reference = flow.log_prob(data.X_val)
+                data.reference_aux = flow.log_prob(data.X_aux_val)
         return data
 
     def _learnt_with_aux(self) -> bool:

@@ -33,7 +33,7 @@ from torch.nn.functional import softplus
 
 from skcnf.flows._blocks import OUTPUT_SCALE, SOFTPLUS_BETA, Block
 
-__all__ = ["Arrays", "Couplings", "Pool", "Rotation", "Weights", "parameters_of", "row_sums"]
+__all__ = ["Arrays", "Couplings", "Pool", "Rotation", "Weights", "in_rows", "parameters_of"]
 
 
 class Rotation:
@@ -215,7 +215,8 @@ class Couplings:
     def latent(self, x: Tensor, arrays: Arrays) -> tuple[Tensor, Tensor]:
         """Latent points (F, d, n) and log-determinants (F, n), in nats, of rows x (F, m, d), m <= n; no gradient.
 
-        The former are one of ``arrays``. Columns after the first m are those of rows of zeros.
+        The former are one of ``arrays``; the latter are in float64 where the device has it. Columns after the first m
+        are those of rows of zeros.
         """
         scales = self.scales()
         first, second = arrays.halves(arrays.load(x))
@@ -230,7 +231,7 @@ class Couplings:
             torch.addcmul(weights.offset, own.coupled, scale, out=own.moved)
             rotation(own.moved, out=own.output)
             first, second = own.first, own.second
-        log_det = row_sums(log_scales) + scales.log().sum((0, 2))
+        log_det = in_rows(log_scales).sum(2) + scales.log().sum((0, 2))
         return arrays.by_block[-1].output, log_det
 
     def inverse(self, z: Tensor, arrays: Arrays) -> Tensor:
@@ -245,10 +246,10 @@ class Couplings:
         return z
 
 
-def row_sums(values: Tensor) -> Tensor:
-    """Sums over features (F, n) of values (F, d, n), added up in float64 where the device has it.
+def in_rows(columns: Tensor) -> Tensor:
+    """Columns (F, d, n) as rows (F, n, d), in float64 where the device has it.
 
-    Features are laid side by side first: the order of summation is then the same for any n.
+    The features of a row then lie side by side, so that their sum is added up in one order for any n.
     """
-    precise = values.dtype if values.device.type == "mps" else torch.float64
-    return values.mT.to(precise, memory_format=torch.contiguous_format).sum(2).to(values.dtype)
+    precise = columns.dtype if columns.device.type == "mps" else torch.float64
+    return columns.mT.to(precise, memory_format=torch.contiguous_format)

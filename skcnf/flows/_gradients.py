@@ -102,7 +102,7 @@ class _NegativeLogLikelihood(torch.autograd.Function):
     def forward(ctx: Any, values: Tensor, x: Tensor, flows: FlatFlows) -> Tensor:
         z, log_det = flows.forward(x)
         ctx.flows, ctx.n_forward = flows, flows.n_forward
-        return 0.5 * z.square().sum(1) - log_det
+        return 0.5 * z.square().sum(1) - log_det.to(z.dtype)
 
     @staticmethod
     @once_differentiable

@@ -100,7 +100,9 @@ class RealNVP(RebuiltModule):
                 (x,), block_log_det = block((x,))
                 log_det = log_det + block_log_det
             return x, log_det
-        log_det, z = self._results(x)
+        self._check(x)
+        z = self._new(x)
+        log_det = z.new_empty(len(x))
         for rows, own_z, own_log_det in self._tiles().latent(x):
             z[rows], log_det[rows] = own_z, own_log_det
         return z, log_det
@@ -111,17 +113,19 @@ class RealNVP(RebuiltModule):
             for block in reversed(self._blocks()):
                 (z,), _ = block((z,), rev=True)
             return z
-        x = self._results(z)[1]
+        self._check(z)
+        x = self._new(z)
         for rows, part in self._tiles().inverse(z):
             x[rows] = part
         return x
 
-    def _results(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Arrays for results in the flow's type: a number a row, and rows."""
+    def _check(self, x: Tensor) -> None:
         if x.ndim != 2 or x.shape[1] != self.n_features:
             raise ValueError(f"rows of shape {tuple(x.shape)}; this flow takes (n, {self.n_features}).")
-        weight = next(self.parameters())
-        return weight.new_empty(len(x)), weight.new_empty(len(x), self.n_features)
+
+    def _new(self, x: Tensor) -> Tensor:
+        """As many rows as x has, in the flow's type."""
+        return torch.empty_like(x, dtype=next(self.parameters()).dtype, memory_format=torch.contiguous_format)
 
     def _needs_graph(self, x: Tensor) -> bool:
         return torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in self.parameters()))
@@ -141,16 +145,18 @@ class RealNVP(RebuiltModule):
         return self._passes
 
     def nll(self, x: Tensor) -> Tensor:
-        """The paper's negative log-likelihood (n,), in nats, without the constant: what the objectives take."""
+        """The paper's negative log-likelihood (n,), in nats, without the constant: what the objectives take.
+
+        Where no gradient is needed it is in float64, if the device has it, and in a flow in float32 a row has the same
+        bits whatever rows stand beside it.
+        """
         if self._needs_graph(x):
             return negative_log_likelihood(*self.latent(x))
-        nll = self._results(x)[0]
-        for rows, part in self._tiles().nll(x):
-            nll[rows] = part
-        return nll
+        self._check(x)
+        return torch.cat([x.new_empty(0), *(part for _, part in self._tiles().nll(x))])
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """Log-density (n,) in nats, constant included."""
+        """Log-density (n,) in nats, constant included; its type is that of `nll`."""
         return -self.nll(x) - 0.5 * self.n_features * LOG_2PI
 
     @torch.no_grad()

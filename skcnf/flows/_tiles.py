@@ -3,8 +3,8 @@
 A matrix product rounds otherwise when its shape changes, since another kernel computes it: in float32 a row would score
 differently alone and among others. Here every product has one of two shapes, whatever the number of rows; what is left
 of a tile is filled with zeros. Within a shape all columns are computed alike. The narrow shape is for single rows and
-remainders. It is used only where it gives the same bits as the wide one, which the first pass of a flow looks at:
-processors differ, and small products have kernels of their own.
+remainders. It is used only where it gives the same bits as the wide one, which a flow looks at before its first pass:
+processors differ.
 
 In float64 the differences are of no interest, and tiles are as wide as there are rows.
 """
@@ -17,13 +17,14 @@ import torch
 from torch import Tensor
 
 from skcnf._core.rows import row_batches
-from skcnf.flows._coupling import Arrays, Couplings, row_sums
+from skcnf.flows._coupling import Arrays, Couplings, in_rows
 
 __all__ = ["Tiles"]
 
 _NARROW, _WIDE = 16, 128  # on a CPU: the fastest for one row and, with `_WIDE_DOUBLE`, for many (docs/speed.rst)
 _WIDE_DOUBLE = 2048
 _ON_DEVICE = 8192  # off the CPU, where larger products are the faster ones
+_MANY_WEIGHTS = 2**14  # of a block, below which calling operations costs more than the products of a wide tile
 
 
 class Tiles:
@@ -43,7 +44,8 @@ class Tiles:
         # Arrays that no pass uses now, by width. Passes of several threads take different ones.
         self._free: dict[int, list[Arrays]] = {}
         self.narrow = self.wide
-        if self.padded and self._agree(_NARROW):
+        n_weights = weight.numel() + couplings.blocks[0].weight_2.numel()
+        if self.padded and n_weights >= _MANY_WEIGHTS and self._agree(_NARROW):
             self.narrow = _NARROW
 
     def latent(self, x: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
@@ -55,7 +57,7 @@ class Tiles:
             self._give(arrays)
 
     def nll(self, x: Tensor) -> Iterator[tuple[slice, Tensor]]:
-        """Which rows of x (n, d), and their NLL (n',), tile by tile."""
+        """Which rows of x (n, d), and their NLL (n',) in float64 where the device has it, tile by tile."""
         for rows, width in self._cut(len(x)):
             yield rows, self._nll(x[rows], width)
 
@@ -69,7 +71,7 @@ class Tiles:
     def _nll(self, x: Tensor, width: int) -> Tensor:
         arrays = self._take(width)
         z, log_det = self.couplings.latent(x.unsqueeze(0), arrays)
-        nll = 0.5 * row_sums(z.square()) - log_det
+        nll = 0.5 * in_rows(z).square().sum(2) - log_det
         self._give(arrays)
         return nll[0, : len(x)]
 
@@ -100,7 +102,7 @@ class Tiles:
     def _agree(self, width: int) -> bool:
         """Whether tiles of this width give the bits of wide ones."""
         n_features = self.couplings.blocks[0].scale.shape[1]
-        x = torch.randn(2 * width - 3, n_features, generator=torch.Generator().manual_seed(0))
+        x = torch.randn(_WIDE, n_features, generator=torch.Generator().manual_seed(0), device="cpu")
         x = x.to(self.couplings.blocks[0].weight_1)
         together = self._nll(x, self.wide)
         return torch.equal(torch.cat([self._nll(part, width) for part in x.split(width)]), together)

@@ -307,9 +307,7 @@ def test_the_ratios_auxiliary_flow_is_trained_once_per_memory(rows, tmp_path):
     second = clone(detector).fit(X + 1, X_aux)
     assert sorted(tmp_path.rglob("output.pkl")) == files
     assert len(files) == 1
-    assert torch.equal(
-        first.aux_flow_.nll(torch.zeros(1, 4).double()), second.aux_flow_.nll(torch.zeros(1, 4).double())
-    )
+    assert torch.equal(first.aux_flow_.nll(torch.zeros(1, 4)), second.aux_flow_.nll(torch.zeros(1, 4)))
     uncached = clone(detector).set_params(memory=None).fit(X, X_aux)
     np.testing.assert_array_equal(uncached.score_samples(X_test), first.score_samples(X_test))
 

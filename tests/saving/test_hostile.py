@@ -153,7 +153,7 @@ _CASES = [
     ("flow", _tensor("flows_/0/blocks.0.w_perm", lambda x: x[:3])),
     ("flow", _tensor("flows_/0/blocks.1.subnet.0.weight", lambda x: x[:, :1])),
     ("flow", _tensor("flows_/0/blocks.1.global_scale", lambda x: x[0])),
-    ("flow", _tensor("flows_/0/blocks.1.global_scale", lambda x: x.float())),
+    ("flow", _tensor("flows_/0/blocks.1.global_scale", lambda x: x.double())),
     ("flow", lambda model, tensors: tensors.update({"flows_/0/blocks.0.more": torch.ones(1, dtype=torch.float64)})),
     ("flow", lambda model, tensors: tensors.pop("flows_/0/blocks.0.global_scale")),
     *[("goad", _argument("network_", "n_transforms", value)) for value in (3, 10**6)],
