@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from skcnf._core.container import read_container, refusing, write_container
-from skcnf.moco._encoders import EncoderSpec, build_encoder
+from skcnf.moco._encoders import EncoderSpec
+from skcnf.moco._weights import rebuild_encoder
 
 __all__ = ["checkpoint_encoders", "read_checkpoint", "write_checkpoint"]
 
@@ -84,29 +85,22 @@ def checkpoint_encoders(path: str | os.PathLike[str]) -> tuple[nn.Module, nn.Mod
     """
     with refusing(path, "the checkpoint of a pretraining run"):
         _, header, tensors = read_container(path, [_FORMAT])
-        values: dict[str, Any] = {field.name: header["run"][field.name] for field in fields(EncoderSpec)}
-        values |= {name: tuple(values[name]) for name in ("mean", "std")}  # JSON made lists of them
-        spec = EncoderSpec(**values)
+        spec = {field.name: header["run"][field.name] for field in fields(EncoderSpec)}
         state, _ = _parts(tensors)
-        return _encoder(spec, state, "encoder_q."), _encoder(spec, state, "encoder_k.")
+        return rebuild_encoder(spec, _of(state, "encoder_q.")), rebuild_encoder(spec, _of(state, "encoder_k."))
 
 
-def _encoder(spec: EncoderSpec, state: dict[str, Tensor], role: str) -> nn.Module:
-    with torch.device("meta"):  # no initial weights: nothing is drawn
-        encoder = build_encoder(spec)
-    own = {name.removeprefix(role): tensor for name, tensor in state.items() if name.startswith(role)}
-    encoder.load_state_dict(own, assign=True)
-    return encoder.eval()
+def _of(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Those whose names begin so, by the rest of their names."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def _parts(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[int, Tensor]]:
     """The state of the model, and the momentum by the number of the parameter."""
     if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
         raise ValueError("it holds numbers that are not finite.")
-    model = {name.removeprefix(_MODEL): tensor for name, tensor in tensors.items() if name.startswith(_MODEL)}
-    momentum = {
-        int(name.removeprefix(_MOMENTUM)): tensor for name, tensor in tensors.items() if name.startswith(_MOMENTUM)
-    }
+    model = _of(tensors, _MODEL)
+    momentum = {int(number): tensor for number, tensor in _of(tensors, _MOMENTUM).items()}
     if len(model) + len(momentum) != len(tensors):
         raise ValueError("it holds tensors of neither the model nor the optimizer.")
     return model, momentum

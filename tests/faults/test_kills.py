@@ -4,11 +4,14 @@
 """
 
 import multiprocessing
+import os
 
 import pandas as pd
 import pytest
 
 from tests.faults.kills import Job, images_zip, kill_often, whole_folder
+
+_N_KILLS = int(os.environ.get("SKCNF_KILLS", "50"))  # of each command; fewer for a first look
 
 pytestmark = pytest.mark.skipif("forkserver" not in multiprocessing.get_all_start_methods(), reason="no forkserver")
 
@@ -58,7 +61,7 @@ def jobs(tmp_path_factory):
 
 @pytest.mark.faults
 @pytest.mark.parametrize("name", ["features", "pretrain", "benchmark", "fit", "score"])
-def test_fifty_kills(jobs, tmp_path, name):
-    outcome = kill_often(jobs[name], tmp_path, 50, seed=1)
+def test_kills_at_random_moments(jobs, tmp_path, name):
+    outcome = kill_often(jobs[name], tmp_path, _N_KILLS, seed=1)
     print(f"\n{name}: {outcome}")
-    assert outcome["kills"] >= 25
+    assert outcome["kills"] >= _N_KILLS / 2
