@@ -104,9 +104,14 @@ class GaussianDetector(BaseOutlierDetector):
         return Z / _norms(Z)[:, None]
 
     @property
+    def gaussian_(self) -> Gaussian:
+        """The Gaussian of the training rows, whitened where they are."""
+        return Gaussian(self.mean_, self.precision_cholesky_)
+
+    @property
     def covariance_(self) -> np.ndarray:
-        """The shrunk covariance of the training rows, whitened where they are."""
-        return Gaussian(self.mean_, self.precision_cholesky_).covariance
+        """The covariance of ``gaussian_``."""
+        return self.gaussian_.covariance
 
     def _score_samples(self, X: np.ndarray) -> np.ndarray:
         scores = np.empty(len(X))
@@ -114,8 +119,21 @@ class GaussianDetector(BaseOutlierDetector):
             scores[part] = self._score_whitened(self._whitened(X[part]))
         return scores
 
+    def _score_gradient(self, X: np.ndarray) -> np.ndarray:
+        """The gradients (n, d) of the score at rows X (n, d)."""
+        if self.whitening_ is None or self.whitening_mean_ is None:
+            return self._gradient_whitened(X)
+        Z = Gaussian(self.whitening_mean_, self.whitening_).whiten(X)
+        norms = _norms(Z)[:, None]
+        gradient = self._gradient_whitened(Z / norms)
+        along = (gradient * Z).sum(axis=1, keepdims=True) * Z / norms**2  # scaling to unit norm takes no notice of it
+        return (gradient - along) / norms @ self.whitening_.T
+
+    def _gradient_whitened(self, Z: np.ndarray) -> np.ndarray:
+        return self.gaussian_.gradient(Z)
+
     def _score_whitened(self, Z: np.ndarray) -> np.ndarray:
-        return Gaussian(self.mean_, self.precision_cholesky_).log_density(Z)
+        return self.gaussian_.log_density(Z)
 
 
 @with_shared_parameters
@@ -176,11 +194,20 @@ class GaussianRatioDetector(GaussianDetector):
             auxiliary = self._fit_gaussian(_part(rows.X_aux))
             self.aux_mean_, self.aux_precision_cholesky_ = auxiliary.mean, auxiliary.precision_cholesky
 
-    def _score_whitened(self, Z: np.ndarray) -> np.ndarray:
-        score = super()._score_whitened(Z)
+    @property
+    def aux_gaussian_(self) -> Gaussian | None:
+        """The Gaussian of the auxiliary rows, whitened where they are; None without ``X_aux``."""
         if self.aux_mean_ is None or self.aux_precision_cholesky_ is None:
-            return score
-        return score - Gaussian(self.aux_mean_, self.aux_precision_cholesky_).log_density(Z)
+            return None
+        return Gaussian(self.aux_mean_, self.aux_precision_cholesky_)
+
+    def _score_whitened(self, Z: np.ndarray) -> np.ndarray:
+        score, auxiliary = super()._score_whitened(Z), self.aux_gaussian_
+        return score if auxiliary is None else score - auxiliary.log_density(Z)
+
+    def _gradient_whitened(self, Z: np.ndarray) -> np.ndarray:
+        gradient, auxiliary = super()._gradient_whitened(Z), self.aux_gaussian_
+        return gradient if auxiliary is None else gradient - auxiliary.gradient(Z)
 
 
 def _part(X: np.ndarray) -> np.ndarray:

@@ -66,9 +66,10 @@ class Gaussian:
         return inverse.T @ inverse
 
     @property
-    def log_det(self) -> float:
-        """``log|det L|`` in nats."""
-        return float(np.log(np.diagonal(self.precision_cholesky)).sum())
+    def log_constant(self) -> float:
+        """The log-density at the mean, in nats."""
+        log_det = float(np.log(np.diagonal(self.precision_cholesky)).sum())
+        return log_det - len(self.mean) / 2 * math.log(2 * math.pi)
 
     def whiten(self, X: np.ndarray) -> np.ndarray:
         """Rows of X (n, d) as ``z``: of mean 0 and unit covariance where X has this distribution.
@@ -83,10 +84,13 @@ class Gaussian:
             Z[part] = (tile @ self.precision_cholesky)[:n_rows]
         return Z
 
+    def gradient(self, X: np.ndarray) -> np.ndarray:
+        """The gradients (n, d) of the log-density at rows X (n, d)."""
+        return -self.whiten(X) @ self.precision_cholesky.T
+
     def log_density(self, X: np.ndarray) -> np.ndarray:
         """Log-densities (n,) of rows X (n, d), in nats."""
-        constant = self.log_det - len(self.mean) / 2 * math.log(2 * math.pi)
-        return constant - np.square(self.whiten(X)).sum(axis=1) / 2
+        return self.log_constant - np.square(self.whiten(X)).sum(axis=1) / 2
 
 
 def _scale(X: np.ndarray) -> np.ndarray:

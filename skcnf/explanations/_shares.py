@@ -22,7 +22,7 @@ import torch
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
-from skcnf.detectors import BaseFlowDetector, FlowRatioDetector, MSEDetector, MSERatioDetector
+from skcnf.detectors import BaseFlowDetector, FlowRatioDetector, GaussianDetector, MSEDetector, MSERatioDetector
 
 __all__ = ["feature_shares"]
 
@@ -38,7 +38,8 @@ def feature_shares(detector: Any, X: Any, baseline: Any = None) -> np.ndarray:
     Parameters
     ----------
     detector : fitted detector
-        A flow detector, `MSEDetector` or `MSERatioDetector`. In a Pipeline, pass its last step and transformed rows.
+        A flow detector, a Gaussian one, `MSEDetector` or `MSERatioDetector`. In a Pipeline, pass its last step and
+        transformed rows.
     X : array-like of shape (n, d)
     baseline : array-like of shape (d,), optional
         The row to compare with, such as the nearest inlier. The default is the mean of the inliers.
@@ -115,7 +116,7 @@ def _gradient_of(detector: Any) -> Gradient:
     """The gradient (n, d) of the score, as a function of rows (n, d)."""
     raise TypeError(
         f"a {type(detector).__name__} has no gradient, so that its features have no shares; use a flow detector, "
-        "MSEDetector or MSERatioDetector, or an occlusion map."
+        "a Gaussian one, MSEDetector or MSERatioDetector, or an occlusion map."
     )
 
 
@@ -130,6 +131,11 @@ def _(detector: MSERatioDetector) -> Gradient:
         return lambda X: -2 * (X - detector.mean_)
     constant = 2 * (detector.mean_ - detector.aux_mean_)
     return lambda X: np.broadcast_to(constant, X.shape)
+
+
+@_gradient_of.register
+def _(detector: GaussianDetector) -> Gradient:
+    return detector._score_gradient
 
 
 @_gradient_of.register

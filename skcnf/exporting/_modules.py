@@ -13,7 +13,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, Normalizer, RobustScaler, StandardScaler
 from torch import Tensor, nn
 
-from skcnf.detectors import BaseFlowDetector, FlowRatioDetector, MSEDetector, MSERatioDetector
+from skcnf.detectors import BaseFlowDetector, FlowRatioDetector, GaussianDetector, MSEDetector, MSERatioDetector
+from skcnf.detectors._gaussian_density import Gaussian
 from skcnf.flows import RealNVP
 from skcnf.moco import MocoFeaturizer
 
@@ -39,8 +40,8 @@ def module_of(step: Any) -> nn.Module:
     """
     raise TypeError(
         f"a {type(step).__name__} cannot be exported; a model is a MocoFeaturizer, StandardScaler, MinMaxScaler, "
-        "MaxAbsScaler, RobustScaler, Normalizer and PCA in any order and number, and a flow detector, MSEDetector or "
-        "MSERatioDetector."
+        "MaxAbsScaler, RobustScaler, Normalizer and PCA in any order and number, and a flow detector, a Gaussian one, "
+        "MSEDetector or MSERatioDetector."
     )
 
 
@@ -174,6 +175,41 @@ class _Distance(nn.Module):
 @module_of.register
 def _(step: MSEDetector) -> nn.Module:
     return _Distance(step.mean_, getattr(step, "aux_mean_", None))
+
+
+class _Gaussian(nn.Module):
+    """The log-density of a Gaussian."""
+
+    def __init__(self, gaussian: Gaussian) -> None:
+        super().__init__()
+        self.whiten = _Projection(gaussian.mean, gaussian.precision_cholesky.T)
+        self.constant = gaussian.log_constant
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.constant - self.whiten(x).square().sum(1) / 2
+
+
+class _GaussianScore(nn.Module):
+    """Whitening to unit norm where there is one; then a log-density, less an auxiliary one where there is one."""
+
+    def __init__(self, detector: GaussianDetector) -> None:
+        super().__init__()
+        whitening, self.inliers = detector.whitening_, _Gaussian(detector.gaussian_)
+        self.whiten = None if whitening is None else _Projection(detector.whitening_mean_, whitening.T)
+        auxiliary = getattr(detector, "aux_gaussian_", None)
+        self.auxiliary = None if auxiliary is None else _Gaussian(auxiliary)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.whiten is not None:
+            x = self.whiten(x)
+            x = x / x.norm(dim=1, keepdim=True).clamp_min(1e-30)
+        score = self.inliers(x)
+        return score if self.auxiliary is None else score - self.auxiliary(x)
+
+
+@module_of.register
+def _(step: GaussianDetector) -> nn.Module:
+    return _GaussianScore(step)
 
 
 def _copied(flow: RealNVP) -> RealNVP:

@@ -171,6 +171,19 @@ def test_degenerate_rows_have_finite_scores(cls, X):
         assert (detector.predict(X) == 1).mean() >= 0.5
 
 
+@both
+@pytest.mark.parametrize("whiten", [True, False])
+def test_gradients_are_those_of_finite_differences(cls, whiten, sphere):
+    X, X_aux, X_test = sphere
+    detector = cls(**ON_ALL, whiten=whiten).fit(X, X_aux)
+    steps = np.eye(6)[:, None] * 1e-6
+    differences = [detector.score_samples(X_test + step) - detector.score_samples(X_test - step) for step in steps]
+    gradient = detector._score_gradient(X_test)
+    np.testing.assert_allclose(
+        gradient, np.stack(differences, axis=1) / 2e-6, rtol=1e-5, atol=1e-5 * np.abs(gradient).max()
+    )
+
+
 def test_rows_beyond_memory_are_learnt_from_in_part(sphere, monkeypatch):
     X, X_aux, X_test = sphere
     monkeypatch.setattr(_gaussian, "_MAX_NUMBERS", 1002)

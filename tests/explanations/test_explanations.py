@@ -10,6 +10,8 @@ from skcnf import (
     ContrastiveFlowDetector,
     FlowDetector,
     FlowRatioDetector,
+    GaussianDetector,
+    GaussianRatioDetector,
     MocoFeaturizer,
     MSEDetector,
     MSERatioDetector,
@@ -21,6 +23,8 @@ FLOW = {"n_blocks": 2, "hidden_units": 16, "max_epochs": 2, "random_state": 0}
 DETECTORS = [
     MSEDetector(random_state=0),
     MSERatioDetector(random_state=0),
+    GaussianDetector(whiten=False, random_state=0),
+    GaussianRatioDetector(whiten=True, random_state=0),
     ContrastiveFlowDetector(**FLOW),
     FlowDetector(**FLOW, n_flows=2),
     FlowRatioDetector(**FLOW),

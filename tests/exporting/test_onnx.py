@@ -13,6 +13,8 @@ from skcnf import (
     ContrastiveFlowDetector,
     FlowDetector,
     FlowRatioDetector,
+    GaussianDetector,
+    GaussianRatioDetector,
     MocoFeaturizer,
     MSEDetector,
     MSERatioDetector,
@@ -63,6 +65,10 @@ def test_images_in_decisions_out_as_python_makes_them(tmp_path):
 DETECTORS = [
     MSEDetector(random_state=0),
     MSERatioDetector(random_state=0),
+    GaussianDetector(whiten=False, random_state=0),
+    GaussianDetector(whiten=True, random_state=0),
+    GaussianRatioDetector(whiten=False, random_state=0),
+    GaussianRatioDetector(whiten=True, random_state=0),
     FlowDetector(**FLOW, n_flows=2),
     FlowRatioDetector(**FLOW),
 ]
