@@ -85,7 +85,7 @@ class ContrastiveFlowDetector(BaseFlowDetector):
     def _fit_flows(self, rows: FlowRows, device: torch.device) -> FitSteps:
         self.nll_clamp_ = _auto_clamp(rows.train) if self.nll_clamp == "auto" else float(self.nll_clamp)
         yield from super()._fit_flows(rows, device)
-        if rows.X_aux is not None and self.max_epochs > self.warmup_epochs:
+        if rows.X_aux is not None and len(self.history_) > self.warmup_epochs:
             self._warn_of_clamp(self.history_[-1]["aux_active_fraction"])
 
     def _stages(self, data: FlowData) -> list[Stage]:

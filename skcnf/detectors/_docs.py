@@ -42,8 +42,9 @@ standardize : bool, default=True
     space of X.
 noise_std : float, default=0.01
     Standard deviation, in the space of X, of the noise that each batch gets anew.
-max_epochs : int, default=20
-    A stage of training passes over the inliers so many times at most.
+max_epochs : "auto" or int, default="auto"
+    A stage of training passes over the inliers so many times at most. "auto" is 20 where training stops by likelihood.
+    Where it stops by AUROC, "auto" is as many as make 100 steps, but at least 6 and at most 20, after the warm-up.
 patience : int, default=3
     Training stops after so many epochs without an improvement; the weights of the best epoch are kept.
 tol : float, default=0.0

@@ -28,6 +28,8 @@ __all__ = ["BaseFlowDetector", "FlowDetector"]
 _MAX_AUX_VALIDATION_ROWS = 2000
 _MAX_NUMBERS_IN_MEMORY = 2**27  # of auxiliary rows, in float32: half a GiB
 _SCORING_BATCH = 16_384
+# What max_epochs="auto" comes to, by the protocol in docs/defaults.rst
+_FEWEST_EPOCHS, _MOST_EPOCHS, _ENOUGH_STEPS = 6, 20, 100
 _FARTHEST = 1e18  # standard deviations; rows beyond would overflow in float32, and score as if they were here
 _ModuleT = TypeVar("_ModuleT", bound=nn.Module)
 
@@ -80,7 +82,7 @@ class BaseFlowDetector(UpdateMixin):
         "permute_soft": ["boolean"],
         "standardize": ["boolean"],
         "noise_std": [Interval(Real, 0, None, closed="left")],
-        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "max_epochs": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "patience": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "stopping": [StrOptions({"auto", "auroc", "likelihood"})],
@@ -99,7 +101,7 @@ class BaseFlowDetector(UpdateMixin):
     permute_soft: bool = False
     standardize: bool = True
     noise_std: float = 0.01
-    max_epochs: int = 20
+    max_epochs: str | int = "auto"
     patience: int = 3
     tol: float = 0.0
     stopping: str = "auto"
@@ -194,7 +196,7 @@ class BaseFlowDetector(UpdateMixin):
         best_epoch = 0
         for number, stage in enumerate(stages):
             tasks = [
-                FlowTask(self._trainer(own + number), flow, data, stage)
+                FlowTask(self._trainer(own + number, self._epochs(data, stage)), flow, data, stage)
                 for flow, own in zip(flows, self._seeds(seed), strict=True)
             ]
             yield tasks
@@ -207,10 +209,19 @@ class BaseFlowDetector(UpdateMixin):
         """What to train for, one after the other."""
         return [Stage()]
 
-    def _trainer(self, seed: int) -> FlowTrainer:
-        names = ("max_epochs", "batch_size", "learning_rate", "weight_decay", "weight_averaging")
+    def _epochs(self, data: FlowData, stage: Stage) -> int:
+        """``max_epochs``, or what "auto" comes to."""
+        if self.max_epochs != "auto":
+            return int(self.max_epochs)
+        steps_per_epoch = -(-len(data.X) // self.batch_size)
+        by_auroc = self.stopping != "likelihood" and data.X_aux_val is not None
+        enough = -(-_ENOUGH_STEPS // steps_per_epoch) if by_auroc else _MOST_EPOCHS
+        return stage.warmup_epochs + min(_MOST_EPOCHS, max(_FEWEST_EPOCHS, enough))
+
+    def _trainer(self, seed: int, max_epochs: int) -> FlowTrainer:
+        names = ("batch_size", "learning_rate", "weight_decay", "weight_averaging")
         params = {name: getattr(self, name) for name in (*names, "patience", "tol", "stopping", "verbose")}
-        return FlowTrainer(seed=seed, **params)
+        return FlowTrainer(max_epochs=max_epochs, seed=seed, **params)
 
     @property
     def flow_(self) -> RealNVP:

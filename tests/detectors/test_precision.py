@@ -7,6 +7,7 @@ from sklearn.base import clone
 
 from skcnf import ContrastiveFlowDetector, FlowDetector, FlowRatioDetector, load_detector, save_detector
 from skcnf.evaluation import auroc
+from skcnf.flows import FlowData, Stage
 
 _SMALL = {"n_blocks": 3, "hidden_units": 32, "max_epochs": 3, "random_state": 0}
 
@@ -60,3 +61,24 @@ def test_averaged_weights_are_the_default_and_can_be_turned_off(rows):
     assert np.abs(averaged.score_samples(X_test) - plain.score_samples(X_test)).max() > 1e-3
     with pytest.raises(ValueError, match="'weight_averaging' parameter"):
         ContrastiveFlowDetector(weight_averaging=1.0).fit(X, X_aux)
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "changes", "expected"),
+    [
+        (5000, {}, 6),
+        (3000, {}, 10),
+        (900, {}, 20),
+        (50_000, {}, 6),
+        (5000, {"stopping": "likelihood"}, 20),
+        (5000, {"max_epochs": 3}, 3),
+        (5000, {"batch_size": 1024}, 20),
+        (5000, {"warmup_epochs": 2}, 8),
+    ],
+)
+def test_auto_epochs_are_as_many_as_a_hundred_steps_take(n_rows, changes, expected):
+    detector = ContrastiveFlowDetector(**changes)
+    X = torch.zeros(round(0.9 * n_rows), 2)
+    data = FlowData(X, X[:5], X_aux=X, X_aux_val=X[:5])
+    assert detector._epochs(data, Stage(warmup_epochs=detector.warmup_epochs)) == expected
+    assert detector._epochs(FlowData(X, X[:5]), Stage()) == changes.get("max_epochs", 20)
