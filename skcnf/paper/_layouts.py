@@ -134,7 +134,7 @@ def lay_out(layout: Layout, results: pd.DataFrame, notes: Iterable[str] = ()) ->
         best=layout.best,
         notes=[*layout.notes, *notes],
         corner=_CORNERS.get(layout.row, ""),
-        epochs=epochs_kept(results) if layout.epochs else None,
+        epochs=epochs_kept(results) if layout.epochs and results["n_epochs"].notna().any() else None,
     )
 
 

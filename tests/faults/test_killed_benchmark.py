@@ -83,5 +83,5 @@ def _campaign(folder, n_kills):
     assert benchmark.finish() == expected
 
 
-def test_fifty_kills_of_the_benchmark(tmp_path):
-    _campaign(tmp_path, n_kills=50)
+def test_twenty_kills_of_the_benchmark(tmp_path):
+    _campaign(tmp_path, n_kills=20)

@@ -69,6 +69,7 @@ def test_the_main_table_is_table_1_for_the_classes_that_ran():
     pd.testing.assert_frame_equal(table.mean, whole.mean.loc[["CF", "KNN"]])
     assert table.epochs["CF"] == 4
     assert not table.paper.notna().any(axis=None)
+    assert lay_out(main_layout(["KNN"]), results[results["detector"] == "KNN"]).epochs is None  # it has none
     part = results[results["inlier_class"].isin(["car", "cat"])]
     table = lay_out(main_layout(MAIN_DETECTORS, ["car", "cat"]), part)
     assert table.mean.columns.tolist() == ["car", "cat", "mean"]
