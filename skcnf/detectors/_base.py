@@ -101,6 +101,8 @@ class BaseOutlierDetector(OutlierMixin, DecisionMixin, metaclass=ABCMeta):
         ------
         ValueError
             If an argument is malformed; ``self`` is then left as it was.
+        FloatingPointError
+            If training diverges; ``self`` is then left as it was.
         """
         for tasks in self._fit_in_steps(X, y, X_aux):
             train_together(tasks)
@@ -123,7 +125,8 @@ class BaseOutlierDetector(OutlierMixin, DecisionMixin, metaclass=ABCMeta):
 
     def _checked(self, X: Any, y: Any, X_aux: Any, reset: bool = True) -> tuple[np.ndarray, np.ndarray | None]:
         y, X_aux = split_y_and_aux(y, X_aux)
-        X = check_rows(self, X, reset=reset, min_samples=2, min_features=self._min_features)
+        min_features = self._min_features if reset else 1  # otherwise X must have as many as before
+        X = check_rows(self, X, reset=reset, min_samples=2, min_features=min_features)
         X_aux = check_aux(self, X_aux)
         mask = inlier_mask(self, y, len(X))
         X = X if mask is None else X[mask]
@@ -135,7 +138,7 @@ class BaseOutlierDetector(OutlierMixin, DecisionMixin, metaclass=ABCMeta):
     _without_aux: ClassVar[str] = "fitted without X_aux."
 
     def _split(self, X: np.ndarray, X_aux: np.ndarray | None, random_state: np.random.RandomState) -> FitRows:
-        """Hold out rows to calibrate with, unless ``contamination`` is a float: then every row is learnt from."""
+        """Hold out rows to calibrate with; where ``contamination`` is a float, every row is learnt from."""
         seed = int(random_state.randint(2**31 - 1))
         if self.contamination != "auto":
             return FitRows(train=X, calibration=None, X_aux=X_aux, seed=seed)
@@ -145,7 +148,7 @@ class BaseOutlierDetector(OutlierMixin, DecisionMixin, metaclass=ABCMeta):
     def _hold_out(
         self, n_rows: int, random_state: np.random.RandomState, at_least: int = 1
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Row numbers (train, held out); ``at_least`` so many are held out, but one is left to train on."""
+        """Draw row numbers (train, held out): ``at_least`` so many are held out, but one is left to train on."""
         n_held_out = min(n_rows - 1, max(at_least, round(self.validation_fraction * n_rows)))
         order = random_state.permutation(n_rows)
         return order[n_held_out:], order[:n_held_out]

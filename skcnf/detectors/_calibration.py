@@ -84,7 +84,7 @@ def conformal_threshold(scores: np.ndarray, false_alarm_rate: float) -> tuple[fl
 
 
 def rows_needed(rate: float) -> int:
-    """The smallest number of calibration rows that can assure a rate: 1 / rate - 1, rounded up."""
+    """Return the smallest number of calibration rows that can assure a rate: 1 / rate - 1, rounded up."""
     n = max(1, int(1 / rate) - 2)
     while _rank(n, rate) < 1:
         n += 1
@@ -92,7 +92,7 @@ def rows_needed(rate: float) -> int:
 
 
 def _rank(n: int, rate: float) -> int:
-    """The largest k with k / (n + 1) <= rate in floating point, which is how p-values are compared with the rate."""
+    """Return the largest k with k / (n + 1) <= rate in floating point, as p-values are compared with the rate."""
     rank = int((n + 1) * rate)
     rank += (rank + 1) / (n + 1) <= rate  # (n + 1) * rate may fall short of a whole number by rounding alone,
     rank -= rank / (n + 1) > rate  # or exceed one
@@ -100,7 +100,7 @@ def _rank(n: int, rate: float) -> int:
 
 
 def _ordered(scores: Any) -> np.ndarray:
-    """Scores as float64; NaN, which compares with nothing, becomes the lowest."""
+    """Return scores as float64; NaN, which compares with nothing, becomes the lowest."""
     scores = np.asarray(scores, dtype=np.float64)
     return np.where(np.isnan(scores), -np.inf, scores)
 
@@ -125,7 +125,7 @@ class Calibration:
 
     @classmethod
     def of(cls, scores: np.ndarray, groups: np.ndarray | None = None) -> Calibration:
-        """From scores in any order, and the group of each."""
+        """Sort scores, which may come in any order, together with the group of each."""
         scores = _ordered(scores)
         order = np.argsort(scores, kind="stable")
         if groups is None:
@@ -134,11 +134,11 @@ class Calibration:
         return cls(scores[order], codes[order].astype(np.int64), tuple(names.tolist()))
 
     def by_group(self) -> dict[str, np.ndarray]:
-        """The ascending scores of each group."""
+        """Return the ascending scores of each group."""
         return {name: self.scores[self.codes == code] for code, name in enumerate(self.names)}
 
     def sizes(self) -> dict[str, int]:
-        """The number of calibration rows of each group; of all, under the name "", without groups."""
+        """Count the calibration rows of each group; without groups, all of them under the name ""."""
         return {name: len(scores) for name, scores in self.by_group().items()} if self.names else {"": len(self.scores)}
 
     def p_values(self, scores: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
@@ -157,7 +157,7 @@ class Calibration:
 
 
 def check_groups(groups: Any, n_rows: int, known: tuple[str, ...] | None = None) -> np.ndarray:
-    """Groups as an array (n_rows,) of text; with ``known``, all of them must be known.
+    """Return groups as an array (n_rows,) of text; if ``known`` is given, it must hold all of them.
 
     Raises
     ------

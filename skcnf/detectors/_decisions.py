@@ -21,7 +21,7 @@ _MORE_ROWS = "Fit more rows, raise validation_fraction, or recalibrate with rows
 
 
 class DecisionMixin(BaseEstimator):
-    """Decisions of a detector that has ``score_samples``, ``contamination`` and ``false_alarm_rate``.
+    """Add decisions to a detector that has ``score_samples``, ``contamination`` and ``false_alarm_rate``.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ class DecisionMixin(BaseEstimator):
 
     @abstractmethod
     def score_samples(self, X: Any) -> np.ndarray:
-        """Scores (n_samples,) of rows, in float64; higher = more normal."""
+        """Return the score (n_samples,) of each row, in float64; higher = more normal."""
 
     def decision_function(self, X: Any, groups: Any = None) -> np.ndarray:
         """Return ``score_samples(X)`` less the threshold: negative for anomalies.
@@ -221,7 +221,7 @@ class DecisionMixin(BaseEstimator):
         return np.where(scores >= self._thresholds(groups), 1, -1)
 
     def _thresholds(self, groups: np.ndarray | None) -> np.ndarray | float:
-        """The threshold of each row of checked groups; ``offset_`` without groups."""
+        """Return the threshold of each row of checked groups; ``offset_`` without groups."""
         if groups is None:
             return self.offset_
         names, codes = np.unique(groups, return_inverse=True)

@@ -142,7 +142,7 @@ class BaseFlowDetector(UpdateMixin):
         yield from self._train(flows, data, rows.seed, self._stages(data))
 
     def _seeds(self, seed: int) -> list[int]:
-        """Of the flows: ``seed``, and those drawn from it."""
+        """Return a seed for each flow: ``seed`` itself, then numbers drawn from it."""
         return [seed, *check_random_state(seed).randint(2**31 - 1, size=self.n_flows - 1).tolist()]
 
     def _split(self, X: np.ndarray, X_aux: np.ndarray | None, random_state: np.random.RandomState) -> FlowRows:
@@ -186,7 +186,7 @@ class BaseFlowDetector(UpdateMixin):
         return ((rows - self.location_) / self.scale_).astype(np.float32)
 
     def _aux_rows(self, aux: AuxRows, device: torch.device) -> Tensor | StreamedRows:
-        """The auxiliary rows to train on: in memory where they are few, else read batch by batch."""
+        """Return the auxiliary rows to train on: in memory where they are few, otherwise read batch by batch."""
         streamed = StreamedRows(aux.X, aux.train, self._standardised, device)
         return streamed if len(streamed) * aux.X.shape[1] > _MAX_NUMBERS_IN_MEMORY else streamed.read()
 
@@ -206,7 +206,7 @@ class BaseFlowDetector(UpdateMixin):
         self.history_, self.best_epoch_ = history, best_epoch
 
     def _stages(self, data: FlowData) -> list[Stage]:
-        """What to train for, one after the other."""
+        """Return what to train for, one stage after the other."""
         return [Stage()]
 
     def _epochs(self, data: FlowData, stage: Stage) -> int:

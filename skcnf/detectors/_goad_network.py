@@ -139,7 +139,7 @@ def _linear(n_in: int, n_out: int, bias: bool = False) -> nn.Linear:
 
 @dataclass(frozen=True)
 class GOADTrainer:
-    """How to train; the parameters are those of `GOADDetector`, and ``seed`` draws the batches."""
+    """States how to train. The parameters are those of `GOADDetector`; ``seed`` draws the batches."""
 
     margin: float
     cross_entropy_weight: float

@@ -119,7 +119,7 @@ def calibrate(model: BaseEstimator, X: Any, groups: Any = None) -> BaseEstimator
 
 
 def _taken_apart(model: BaseEstimator) -> tuple[list[tuple[str, Any]], DecisionMixin]:
-    """The named transformers of a fitted model, in order, and its detector."""
+    """Return the named transformers of a fitted model, in order, and its detector."""
     if isinstance(model, DecisionMixin):
         check_is_fitted(model)
         return [], model
@@ -153,6 +153,6 @@ def _warn_of_learning_steps(steps: list[tuple[str, Any]], detector: DecisionMixi
 
 
 def _learns(step: Any) -> bool:
-    """Whether a transformer learns from the rows that it is fitted on."""
+    """Tell whether a transformer learns from the rows that it is fitted on."""
     ready = isinstance(step, (MocoFeaturizer, FrozenEstimator))  # an encoder, or a step, that was trained elsewhere
     return not ready and get_tags(step).requires_fit

@@ -78,7 +78,7 @@ class FlowRatioDetector(BaseFlowDetector):
         yield from self._train([flow.to(device) for flow in flows], data, rows.seed, self._stages(data))
 
     def _data(self, rows: FlowRows, device: torch.device) -> FlowData:
-        """With what the log-densities of held-out rows are compared with: the auxiliary flow's."""
+        """Add the auxiliary flow's log-densities, which those of held-out rows are compared with."""
         data = super()._data(rows, device)
         if self.aux_flow_ is not None and data.X_aux_val is not None:
             flow = self.aux_flow_.to(device)

@@ -111,7 +111,7 @@ class UpdateMixin(BaseOutlierDetector):
         return not math.isnan(self.aux_active_fraction_)
 
     def _with_kept_rows(self, rows: Any) -> Any:
-        """The new rows, and with those held out those that earlier calls held out."""
+        """Add the rows that earlier calls held out to those held out now."""
         validation, calibration = getattr(self, "_kept_rows", (rows.validation[:0], None))
         joined = {"validation": np.concatenate([validation, rows.validation])}
         if rows.calibration is not None and calibration is not None:
@@ -134,15 +134,15 @@ class UpdateMixin(BaseOutlierDetector):
 
     @abstractmethod
     def _training(self, rows: Any) -> FitSteps:
-        """The first training on ``rows``."""
+        """Train for the first time, on ``rows``."""
 
     @abstractmethod
     def _data(self, rows: Any, device: Any) -> FlowData:
-        """``rows`` as tensors on ``device``."""
+        """Return ``rows`` as tensors on ``device``."""
 
     @abstractmethod
     def _stages(self, data: FlowData) -> list[Stage]:
-        """What to train for, one after the other."""
+        """Return what to train for, one stage after the other."""
 
     @abstractmethod
     def _train(self, flows: list[RealNVP], data: FlowData, seed: int, stages: list[Stage]) -> FitSteps:
