@@ -14,6 +14,8 @@ from sklearn.pipeline import make_pipeline
 from skcnf import FlowDetector, GOADDetector, MocoFeaturizer, MSEDetector, PyODDetector, info, load, save
 from skcnf._core.container import read_container, write_container
 from skcnf._core.generators import seeded
+from skcnf.detectors._goad_network import GOADNetwork
+from skcnf.flows import RealNVP
 from skcnf.moco import EncoderSpec, build_encoder
 
 
@@ -237,18 +239,43 @@ def test_headers_of_another_form_are_refused(tmp_path, header):
             read(tmp_path / "x")
 
 
-def test_a_header_that_asks_for_terabytes_costs_nothing(altered):
-    import tracemalloc
+@pytest.mark.parametrize(
+    ("name", "attribute", "argument", "value"),
+    [
+        ("flow", "flows_", "n_features", 10**6),
+        ("flow", "flows_", "hidden_units", 10**6),
+        ("flow", "flows_", "n_blocks", 10**6),
+        ("flow", "flows_", "n_blocks", 1),
+        ("goad", "network_", "n_features", 10**6),
+        ("goad", "network_", "n_transforms", 10**6),
+        ("goad", "network_", "n_outputs", 10**6),
+        ("goad", "network_", "hidden_units", 10**6),
+        ("goad", "network_", "n_layers", 10**6),
+    ],
+)
+def test_no_module_is_built_before_its_arguments_fit_its_tensors(
+    altered, monkeypatch, name, attribute, argument, value
+):
+    built = []
+    for cls in (RealNVP, GOADNetwork):
+        monkeypatch.setattr(cls, "from_state", lambda *arguments: built.append(arguments))
+    with pytest.raises(ValueError, match="cannot be read"):
+        altered(name, _argument(attribute, argument, value))
+    assert not built
 
-    tracemalloc.start()
-    try:
-        for name, change in (
-            ("flow", _argument("flows_", "n_features", 10**6)),
-            ("moco", _spec("out_features", 10**9)),
-            ("moco", _spec("width", 8 * 10**9)),
-        ):
-            with pytest.raises(ValueError, match="cannot be read"):
-                altered(name, change)
-        assert tracemalloc.get_traced_memory()[1] < 2**25
-    finally:
-        tracemalloc.stop()
+
+def test_an_encoder_is_outlined_before_it_is_built(altered, monkeypatch):
+    """On the device "meta", where the largest takes no memory."""
+    from skcnf.moco import _weights
+
+    devices = []
+
+    def build(spec):
+        devices.append(torch.empty(0).device.type)
+        return build_encoder(spec)
+
+    monkeypatch.setattr(_weights, "build_encoder", build)
+    for value in (10**9, 7):
+        with pytest.raises(ValueError, match="does not fit its own architecture"):
+            altered("moco", _spec("out_features", value))
+    assert devices == ["meta", "meta"]
