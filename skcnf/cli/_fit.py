@@ -65,6 +65,11 @@ def add_fit(commands: argparse._SubParsersAction) -> None:
         metavar="NAME=VALUE",
         help="any parameter of the detector or the featurizer, e.g. --set max_epochs=30",
     )
+    command.add_argument(
+        "--keep-thumbnails",
+        action="store_true",
+        help="keep up to 1,000 small normal images in MODEL, so that reports can show the nearest ones",
+    )
     command.add_argument("--strict", action="store_true", help="stop at the first unreadable input")
     command.add_argument("--seed", type=seed, default=0, help="default: 0")
     add_encoder(command)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 
@@ -18,13 +20,15 @@ from skcnf.cli._featurizing import Features, features_of, stored_features
 from skcnf.cli._groups import GroupOf, group_lookup
 from skcnf.cli._inputs import ImageInput, Input, open_input
 from skcnf.cli._paths import check_not_overwritten
-from skcnf.detectors import BaseFlowDetector
+from skcnf.detectors import BaseFlowDetector, GaussianDetector
+from skcnf.images import iter_decoded, resize_and_crop
 from skcnf.moco import OFFICIAL_CHECKPOINTS, MocoFeaturizer, resolve_weights
 from skcnf.saving import check_savable, save
 
 __all__ = ["run_fit"]
 
 _BUNDLED = "tinyimagenet32"
+_MAX_THUMBNAILS, _THUMBNAIL_SIDE = 1000, 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,10 +61,11 @@ def run_fit(args: argparse.Namespace) -> int:
     with console.plain_warnings(), output_lock(args.output):
         task = _prepare(args, console)
         counts = _fit(task, args, console)
+        thumbnails = _thumbnails(task.normal, args.intensity) if args.keep_thumbnails else None
         task.detector.set_params(**_neutral(task.detector))
         if task.featurizer is not None:
             task.featurizer.set_params(device="auto", n_jobs=None)
-        save(task.model, args.output, about=counts)
+        save(task.model, args.output, thumbnails=thumbnails, about=counts)
         for leftover in stored_features(args.output):
             leftover.unlink(missing_ok=True)
     console.result(f"{args.output}: {_summary(task.detector)}")
@@ -76,6 +81,8 @@ def _neutral(detector: BaseEstimator) -> dict[str, Any]:
 def _prepare(args: argparse.Namespace, console: Console) -> _Task:
     resolve_device(args.device)
     normal = open_input([args.normal], "NORMAL", args.intensity)
+    if isinstance(normal, ImageInput):
+        normal = normal.listed()
     aux = [open_input([text], "--aux", args.intensity) for text in args.aux or ()]
     calibration = None
     if args.calibration is not None:
@@ -118,7 +125,8 @@ def _check_kinds(args: argparse.Namespace, normal: Input, aux: list[Input], cali
             )
     if [args.normal, *(args.aux or ()), args.calibration].count("-") > 1:
         raise ValueError("'-' (paths on standard input) can be given once.")
-    names = [name for name in ("weights", "low_res", "intensity", "group_by_folder") if getattr(args, name)]
+    image_options = ("weights", "low_res", "intensity", "group_by_folder", "keep_thumbnails")
+    names = [name for name in image_options if getattr(args, name)]
     if names and not is_images:
         raise ValueError(f"--{names[0].replace('_', '-')} is for images, but NORMAL holds features.")
 
@@ -152,8 +160,8 @@ def _takes_bundled_aux(
 
 
 def _uses_aux(detector: BaseEstimator) -> bool:
-    """Whether auxiliary rows make a difference: flows without them in their loss stop by them."""
-    return detector._uses_aux or isinstance(detector, BaseFlowDetector)
+    """Whether auxiliary rows make a difference: plain flows stop by them, and Gaussians are whitened by them."""
+    return detector._uses_aux or isinstance(detector, (BaseFlowDetector, GaussianDetector))
 
 
 def _why_not_bundled(featurizer: MocoFeaturizer | None) -> str | None:
@@ -219,6 +227,17 @@ def _split(task: _Task, normal: Features) -> tuple[Features, Features]:
         rows = np.flatnonzero(groups == group)
         held_out[draw.choice(rows, max(1, round(share * len(rows))), replace=False)] = True
     return Features(normal.names[~held_out], normal.X[~held_out]), Features(normal.names[held_out], normal.X[held_out])
+
+
+def _thumbnails(normal: Input, intensity: Any) -> np.ndarray:
+    """Small squares of up to 1,000 readable images, evenly spread over NORMAL."""
+    assert isinstance(normal, ImageInput)  # `_check_kinds`
+    n_images = len(normal.names or ())
+    places = np.unique(np.linspace(0, n_images - 1, min(n_images, _MAX_THUMBNAILS)).astype(int))
+    items = [normal.source[place] for place in places.tolist()]
+    decoded = iter_decoded(items, partial(resize_and_crop, size=_THUMBNAIL_SIDE), intensity=intensity)
+    images = [image.image for image in decoded if image.image is not None]
+    return torch.stack(images).permute(0, 2, 3, 1).contiguous().numpy()
 
 
 def _summary(detector: BaseEstimator) -> str:

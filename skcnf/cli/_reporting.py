@@ -14,11 +14,13 @@ from sklearn.pipeline import Pipeline
 
 from skcnf._core.files import check_output
 from skcnf.cli._console import Console
+from skcnf.cli._explaining import explain
 from skcnf.cli._inputs import FeatureInput, ImageInput, Input
 from skcnf.cli._paths import check_file, check_not_overwritten
 from skcnf.images import Intensity, iter_decoded, read_image
+from skcnf.moco import MocoFeaturizer
 from skcnf.reporting import Decision, read_scores, write_report
-from skcnf.saving import load
+from skcnf.saving import load, load_thumbnails
 
 __all__ = ["report_scores", "run_report"]
 
@@ -32,8 +34,10 @@ def run_report(args: argparse.Namespace) -> int:
     check_not_overwritten([args.output], [args.scores, args.model])
     check_output(args.output)
     with console.plain_warnings():
-        model = None if args.model is None else load(args.model)
-        report_scores(args.scores, args.output, model, fdr=args.fdr, title=args.title)
+        model = thumbnails = None
+        if args.model is not None:
+            model, thumbnails = load(args.model), load_thumbnails(args.model)
+        report_scores(args.scores, args.output, model, fdr=args.fdr, title=args.title, thumbnails=thumbnails)
     console.result(f"{args.output}: the report of '{args.scores}'")
     return 0
 
@@ -46,6 +50,7 @@ def report_scores(
     fdr: float | None = None,
     inputs: Input | None = None,
     title: str = "Anomaly report",
+    thumbnails: np.ndarray | None = None,
 ) -> None:
     """Write the page of the rows in the file ``scores``.
 
@@ -59,6 +64,8 @@ def report_scores(
     inputs : ImageInput, optional
         Where the images are; otherwise they are sought by their names.
     title : str
+    thumbnails : ndarray of shape (n, h, w, 3), optional
+        Normal images, to show the nearest of.
 
     Raises
     ------
@@ -71,7 +78,10 @@ def report_scores(
     steps = [model] if not isinstance(model, Pipeline) else [step for _, step in model.steps]
     decision = Decision(fdr=fdr) if model is None else _decision(steps[-1], fdr)
     opener = _opener(getattr(steps[0], "intensity", None), inputs)
-    write_report(rows, output, decision=decision, open_image=opener, title=title)
+    pictures = None
+    if opener is not None and isinstance(steps[0], MocoFeaturizer):
+        pictures = explain(rows, model, opener, thumbnails)
+    write_report(rows, output, decision=decision, open_image=opener, title=title, pictures=pictures)
 
 
 def _decision(detector: Any, fdr: float | None) -> Decision:

@@ -23,7 +23,7 @@ from skcnf.cli._reporting import report_scores
 from skcnf.cli._rows import Row, format_rows, header, read_rows
 from skcnf.cli._scorer import Scorer
 from skcnf.cli._selection import selected_rows
-from skcnf.saving import load
+from skcnf.saving import load, load_thumbnails
 
 __all__ = ["run_score"]
 
@@ -65,7 +65,8 @@ def run_score(args: argparse.Namespace) -> int:
         else:
             tally = _to_file(scorer, inputs, output, args, console)
         if args.report is not None and output is not None and tally.n_rows:
-            report_scores(output, args.report, scorer.model, fdr=args.fdr, inputs=inputs)
+            thumbnails = load_thumbnails(args.model)
+            report_scores(output, args.report, scorer.model, fdr=args.fdr, inputs=inputs, thumbnails=thumbnails)
             console.note(f"report: {args.report}")
     console.note(str(tally))
     return _status(tally, args)

@@ -280,6 +280,12 @@ def test_quiet_says_nothing_unless_something_is_wrong(run, model, image_model, f
     assert "unreadable" in run("score", image_model, broken, "-q")[2]
 
 
+@pytest.fixture
+def two_explained(monkeypatch):
+    monkeypatch.setattr("skcnf.cli._explaining._N_EXPLAINED", 2)
+
+
+@pytest.mark.usefixtures("two_explained")
 def test_a_report_comes_with_the_rows(run, image_model, images, tmp_path):
     arguments = ["score", image_model, images / "new", "--report"]
     status, out, _ = run(*arguments, tmp_path / "r.html")
@@ -293,6 +299,33 @@ def test_a_report_comes_with_the_rows(run, image_model, images, tmp_path):
     later = tmp_path / "later.html"
     assert run("report", tmp_path / "s.csv", "-o", later, "--model", image_model)[0] == 0
     assert later.read_text() == page
+
+
+@pytest.mark.usefixtures("two_explained")
+def test_a_report_shows_why_and_the_nearest_normal_images(run, images, tmp_path):
+    arguments = ["--detector", "mse", "--false-alarm-rate", "0.4", "--keep-thumbnails", "-q"]
+    assert run("fit", images / "normal", "-o", tmp_path / "m", *arguments)[0] == 0
+    assert json.loads(run("info", tmp_path / "m", "--json")[1])["thumbnails"] == 24
+    assert run("score", tmp_path / "m", images / "new", "--report", tmp_path / "r.html", "-q")[0] == 0
+    page = (tmp_path / "r.html").read_text()
+    assert page.count("yellow, coarsely: what lowers the score") == 2
+    assert page.count("normal, at distance") == 4
+
+
+def test_the_heat_lies_where_covering_helps():
+    from skcnf.cli._explaining import _heat
+
+    class DarkCornerIsNormal:
+        def score_samples(self, X):
+            return -X[:, :8, :8].mean(axis=(1, 2, 3))
+
+    image = np.full((32, 32, 3), 40, np.uint8)
+    image[:8, :8] = 250
+    heat = _heat(image, DarkCornerIsNormal()).astype(float)
+    assert heat.shape == (32, 32, 3)
+    yellow = heat[..., 0] - heat[..., 2]
+    assert yellow[:8, :8].mean() > 100
+    assert yellow[16:, 16:].max() == 0
 
 
 def test_a_closed_pipe_is_no_traceback(run, model, features, monkeypatch):
