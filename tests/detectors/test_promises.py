@@ -17,7 +17,8 @@ def script(monkeypatch):
 
 @pytest.mark.moves_generators  # for OCSVM
 @pytest.mark.parametrize(
-    ("name", "seeds"), [("MSEDetector", 100), ("KNN", 40), ("OCSVM", 40), ("ContrastiveFlowDetector", 20)]
+    ("name", "seeds"),
+    [("MSEDetector", 100), ("KNN", 40), ("OCSVM", 40), ("GaussianDetector", 40), ("ContrastiveFlowDetector", 20)],
 )
 def test_false_alarm_rates_hold(script, monkeypatch, capsys, name, seeds):
     module = script("false_alarms")
