@@ -54,6 +54,7 @@ def check_savable(model: BaseEstimator) -> None:
       ...
     skcnf.saving._estimators.NotSavableError: a KMeans cannot be saved without pickle. These can: ...
     """
+    _now()
     estimator_node(model, "", None)
 
 
@@ -117,11 +118,18 @@ def save(
 
 
 def _about(about: Mapping[str, Any] | None) -> dict[str, Any]:
-    seconds = os.environ.get("SOURCE_DATE_EPOCH")
-    now = datetime.now(UTC) if seconds is None else datetime.fromtimestamp(int(seconds), UTC)
-    about = {"date": now.strftime(_DATE), "skcnf_version": skcnf.__version__, **(about or {})}
+    about = {"date": _now().strftime(_DATE), "skcnf_version": skcnf.__version__, **(about or {})}
     about = {name: value.item() if isinstance(value, np.generic) else value for name, value in about.items()}
     return _checked_about(about)
+
+
+def _now() -> datetime:
+    """The present, or that of the environment: see reproducible-builds.org/specs/source-date-epoch."""
+    seconds = os.environ.get("SOURCE_DATE_EPOCH")
+    try:
+        return datetime.now(UTC) if seconds is None else datetime.fromtimestamp(int(seconds), UTC)
+    except (ValueError, OverflowError, OSError) as error:
+        raise ValueError(f"the environment variable SOURCE_DATE_EPOCH={seconds!r} is no time in seconds.") from error
 
 
 def _checked_about(about: Any) -> dict[str, Any]:

@@ -239,6 +239,10 @@ def test_equal_models_of_equal_dates_give_equal_bytes(rows, tmp_path, monkeypatc
     save(load(tmp_path / "a"), tmp_path / "c")
     assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
     assert info(tmp_path / "a")["date"] == "1970-01-01T00:00:00Z"
+    for seconds in ("soon", "1" * 30):
+        monkeypatch.setenv("SOURCE_DATE_EPOCH", seconds)
+        with pytest.raises(ValueError, match=f"SOURCE_DATE_EPOCH='{seconds}' is no time in seconds"):
+            check_savable(detector)  # before it is fitted
 
 
 def test_what_a_file_holds_is_told(images, rows, tmp_path):
