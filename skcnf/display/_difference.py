@@ -31,11 +31,11 @@ class DifferenceDensityDisplay:
     p, q : ndarray of shape (n,)
         Densities of inliers and of auxiliary rows at ``x``.
     optima : dict of float to ndarray of shape (n,)
-        For each clamp, in nats, the optimal density.
+        The optimal density for each clamp, which is in nats.
     learnt : dict of float to ndarray of shape (n,), optional
-        For some of the clamps, the density of a flow trained with it.
+        The density of a flow trained with the clamp, for some of the clamps.
     aux_weight : float, default=1.0
-        Of the objective.
+        The weight of the auxiliary term in the objective.
 
     References
     ----------
@@ -97,7 +97,7 @@ class DifferenceDensityDisplay:
         """
         x, p, q = _checked(x, p, q)
         if not flows:
-            raise ValueError("there is no clamp; give one at least, e.g. inf.")
+            raise ValueError("there is no clamp; give at least one, such as inf.")
         cell = x[1] - x[0]
         optima = {clamp: optimal_density(p, q, cell, clamp=clamp, aux_weight=aux_weight) for clamp in flows}
         learnt = {clamp: _density(flow, x) for clamp, flow in flows.items() if flow is not None}

@@ -26,9 +26,10 @@ class ScoreHistogramDisplay:
     y : ndarray of shape (n,)
         +1 for inliers, -1 for anomalies.
     threshold : float or None, default=None
-        Below it rows are flagged.
+        Rows whose score is below it are flagged.
     labels : ndarray of shape (n,) or None, default=None
-        The class of each row, for the eye alone: anomalies are then drawn class by class (as the paper's figure 1).
+        The class of each row. It serves the drawing alone: anomalies are then drawn class by class, as in the paper's
+        figure 1.
 
     Raises
     ------
@@ -60,8 +61,8 @@ class ScoreHistogramDisplay:
     def plot(self, *, ax: Any = None, bins: int | None = None, legend: bool = True) -> ScoreHistogramDisplay:
         """Draw on ``ax``, or on a new figure; sets ``ax_`` and ``figure_``.
 
-        There are 50 ``bins``, or 30 where classes are drawn. The lowest per cent of the scores is gathered in the first
-        one: a flow's scores of anomalies have no end.
+        There are 50 ``bins``, or 30 where classes are drawn. The first one gathers the lowest per cent of the scores,
+        because a flow's scores of anomalies have no lower end.
         """
         self.ax_ = new_axes(ax, (6, 3.2) if self.labels is None else (7, 3.4))
         self.figure_ = self.ax_.figure
@@ -94,7 +95,7 @@ class ScoreHistogramDisplay:
             self.ax_.hist(scores, edges, density=True, alpha=alpha, color=colour, label=name)
 
     def _lines(self, edges: np.ndarray, labels: np.ndarray) -> None:
-        """A histogram of each class of anomalies, as a line: nine staircases would be a tangle."""
+        """Draw the histogram of each class of anomalies as a line, because nine staircases would be a tangle."""
         middles = (edges[1:] + edges[:-1]) / 2
         anomalies = self.y == -1
         for number, name in enumerate(_distinct(labels[anomalies])):
@@ -107,7 +108,7 @@ class ScoreHistogramDisplay:
 
 
 def _distinct(labels: np.ndarray) -> list[Any]:
-    """In the order of their first rows."""
+    """The labels that occur, in the order of their first rows."""
     return list(dict.fromkeys(labels.tolist()))
 
 
@@ -117,18 +118,18 @@ class ScorePanelsDisplay:
     Parameters
     ----------
     panels : dict of str to ScoreHistogramDisplay
-        One for each detector, of the same rows.
+        One display for each detector, all of the same rows.
 
     Raises
     ------
     ValueError
-        If there is none.
+        If ``panels`` is empty.
     """
 
     def __init__(self, panels: Mapping[str, ScoreHistogramDisplay]) -> None:
         self.panels = dict(panels)
         if not self.panels:
-            raise ValueError("panels is empty; give the scores of one detector at least.")
+            raise ValueError("panels is empty; give the scores of at least one detector.")
 
     @classmethod
     def from_estimators(

@@ -25,8 +25,8 @@ _GAP = 0.35  # between groups, in images
 class RankedImagesDisplay:
     """Images of the highest and the lowest scores, a row for each detector or inlier class.
 
-    A detector that has learnt what an inlier is gives its highest scores to typical inliers, its lowest to odd ones;
-    the anomalies that score highest look like inliers.
+    A detector that has learnt what an inlier is gives its highest scores to typical inliers and its lowest scores to
+    odd ones. The anomalies that score highest look like inliers.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ class RankedImagesDisplay:
     def __init__(self, rows: Mapping[str, Mapping[str, Sequence[np.ndarray]]]) -> None:
         self.rows = {name: dict(groups) for name, groups in rows.items()}
         if not self.rows or not all(self.rows.values()):
-            raise ValueError(f"rows must hold one row at least, each of one group at least; got {self.rows}.")
+            raise ValueError(f"rows must hold at least one row, and each row at least one group; got {self.rows}.")
 
     @classmethod
     def from_estimator(
@@ -57,9 +57,9 @@ class RankedImagesDisplay:
         y : array-like of shape (n,)
             +1 for inliers, -1 for anomalies.
         images : sequence of n images, optional
-            Those that X are the features of; X itself by default, for a pipeline that takes images.
+            The images that X are the features of. By default they are X itself, for a pipeline that takes images.
         name : str, default=""
-            Stands left of the row.
+            The label at the left of the row.
         **options
             ``n, groups, ax`` of `from_rows`.
         """
@@ -89,14 +89,14 @@ class RankedImagesDisplay:
         Parameters
         ----------
         images : ndarray of shape (n_images, h, w, 3) or (n_images, h, w), or sequence of such images or of PIL images
-            Only those that are drawn are looked at.
+            Only the images that are drawn are read.
         rows : dict of str to (scores, y)
             Scores (n_images,), higher = more normal, and +1 for inliers or -1 for anomalies (n_images,).
         n : int, default=3
-            Images of each group. A group that holds fewer is shown whole.
+            The number of images of each group. A group that holds fewer is shown whole.
         groups : sequence of str, default=("highest_inliers", "highest_anomalies", "lowest_inliers")
-            From left to right; ``"lowest_anomalies"`` is a fourth. The default is the paper's figure 4; its figures 6,
-            8 and 7 are one group each, in the order above.
+            The groups from left to right; ``"lowest_anomalies"`` is a fourth. The default is the paper's figure 4. Its
+            figures 6, 8 and 7 show one group each, in the order above.
 
         Raises
         ------
@@ -135,7 +135,7 @@ class RankedImagesDisplay:
         return 0.62 * width + 0.1 * longest + 0.1, 0.62 * len(self.rows) + 0.17 * n_lines + 0.15
 
     def _draw(self, image: np.ndarray, left: float, top: float) -> None:
-        """Into the cell one unit wide whose corner is (left, top), its shape kept."""
+        """Draw an image into the cell one unit wide whose corner is (left, top), and keep its shape."""
         height, width = (side / max(image.shape[:2]) * 0.96 for side in image.shape[:2])
         x, y = left + (1 - width) / 2, top + (1 - height) / 2
         self.ax_.imshow(image, cmap="gray", extent=(x, x + width, y + height, y), interpolation="nearest")
@@ -150,7 +150,7 @@ def _chosen(images: Any, name: str, scores: Any, y: Any, groups: Sequence[str], 
 
 
 def _title(group: str, width: int) -> str:
-    """On as many lines as let it stand above ``width`` images."""
+    """The title of a group, broken into lines that fit above ``width`` images."""
     title = _TITLES.get(group, group)
     return title if width > 2 else title.replace(", ", ",\n") if width == 2 else title.replace(" ", "\n")
 

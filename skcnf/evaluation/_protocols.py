@@ -106,7 +106,7 @@ def class_vs_class(
     Parameters
     ----------
     detectors : mapping of str to estimator
-        As in `one_vs_rest`.
+        The same as in `one_vs_rest`.
     data : LabelledFeatures
         Training, test and auxiliary rows.
     classes : iterable of str, optional
@@ -139,7 +139,7 @@ def dataset_vs_dataset(
     Parameters
     ----------
     detectors : mapping of str to estimator
-        As in `one_vs_rest`.
+        The same as in `one_vs_rest`.
     data : LabelledFeatures
         Detectors are fitted on all its training rows; its test rows are the inliers of the metrics.
     anomalies : mapping of str to ndarray of shape (n, d)

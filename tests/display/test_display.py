@@ -278,7 +278,7 @@ def test_malformed_choices_of_images_are_named(arguments, message):
 
 
 def test_no_row_of_images_is_refused():
-    with pytest.raises(ValueError, match="one row at least"):
+    with pytest.raises(ValueError, match="at least one row"):
         RankedImagesDisplay({})
 
 
