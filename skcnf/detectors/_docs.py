@@ -69,7 +69,8 @@ n_flows : int, default=1
     logarithm of their geometric mean: it ranks better than the log-density of their mixture, but several flows give no
     normalised density. ``sample`` draws from the mixture.
 validation_fraction : float in (0, 0.5), default=0.1
-    The share of the inliers that is held out: one half of it stops training, the other calibrates the threshold.
+    The share of the inliers that is held out: one half of it stops training, the other calibrates the threshold. With
+    a float contamination the other half has no part.
 {_THRESHOLD}
 {_DEVICE}"""
 
