@@ -4,6 +4,7 @@ import io
 import itertools
 import os
 import threading
+import time
 import zipfile
 
 import numpy as np
@@ -117,6 +118,31 @@ def test_a_stream_without_end_is_read_a_batch_ahead_at_most_and_can_be_left():
         thread.join(60)
     assert threading.active_count() <= before
     assert taken[-1].index < len(drawn) <= taken[-1].index + 1 + 5 + 1 + 4  # queue, one on its way, two a thread
+
+
+def test_frames_that_wait_for_decoding_are_few():
+    """They are whole frames, and a batch of these may be larger than memory."""
+    drawn, release = [], threading.Event()
+
+    def frames():
+        for number in range(50):
+            drawn.append(number)
+            yield PIXELS[0]
+
+    def slow(image):
+        assert release.wait(60)
+        return image
+
+    batches = decoded_batches(frames(), slow, 100, n_threads=2)
+    consumer = threading.Thread(target=lambda: list(batches))
+    consumer.start()
+    while len(drawn) < 4:
+        time.sleep(0.01)
+    time.sleep(0.3)
+    assert len(drawn) == 4  # two a thread
+    release.set()
+    consumer.join(60)
+    assert len(drawn) == 50
 
 
 def test_what_a_generator_raises_comes_after_its_images():
