@@ -36,6 +36,17 @@ def add_fit(commands: argparse._SubParsersAction) -> None:
         "goes on where it stopped.",
         epilog=_CALIBRATION,
     )
+    _add_inputs(command)
+    _add_detector(command)
+    command.add_argument("--strict", action="store_true", help="stop at the first unreadable input")
+    add_encoder(command)
+    add_groups(command)
+    add_computing(command)
+    add_quiet(command)
+    command.set_defaults(run=_fit, kept="features that are done are kept beside MODEL")
+
+
+def _add_inputs(command: argparse.ArgumentParser) -> None:
     command.add_argument("normal", metavar="NORMAL", help=f"normal inputs: {IMAGES}; or {FEATURES}")
     command.add_argument("-o", "--output", type=Path, required=True, metavar="MODEL", help="the file to write")
     command.add_argument(
@@ -46,16 +57,23 @@ def add_fit(commands: argparse._SubParsersAction) -> None:
         "bundled auxiliary features)",
     )
     command.add_argument(
-        "--detector", default="cf", metavar="D", help=f"{', '.join([*DETECTORS, 'knn'])} (default: cf)"
+        "--calibration", metavar="FOLDER", help="other normal inputs of the same kind: they set the threshold"
     )
+    command.add_argument(
+        "--keep-thumbnails",
+        action="store_true",
+        help="keep up to 1,000 small normal images in MODEL, so that reports can show the nearest ones",
+    )
+
+
+def _add_detector(command: argparse.ArgumentParser) -> None:
+    names = ", ".join([*DETECTORS, "knn"])
+    command.add_argument("--detector", default="cf", metavar="D", help=f"{names} (default: cf)")
     command.add_argument(
         "--false-alarm-rate",
         type=rate,
         metavar="R",
         help="share of new normal inputs that may be flagged (default: 0.05)",
-    )
-    command.add_argument(
-        "--calibration", metavar="FOLDER", help="other normal inputs of the same kind: they set the threshold"
     )
     command.add_argument(
         "--set",
@@ -65,18 +83,7 @@ def add_fit(commands: argparse._SubParsersAction) -> None:
         metavar="NAME=VALUE",
         help="any parameter of the detector or the featurizer, e.g. --set max_epochs=30",
     )
-    command.add_argument(
-        "--keep-thumbnails",
-        action="store_true",
-        help="keep up to 1,000 small normal images in MODEL, so that reports can show the nearest ones",
-    )
-    command.add_argument("--strict", action="store_true", help="stop at the first unreadable input")
     command.add_argument("--seed", type=seed, default=0, help="default: 0")
-    add_encoder(command)
-    add_groups(command)
-    add_computing(command)
-    add_quiet(command)
-    command.set_defaults(run=_fit, kept="features that are done are kept beside MODEL")
 
 
 def _fit(args: argparse.Namespace) -> int:

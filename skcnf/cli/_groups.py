@@ -8,6 +8,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
+from skcnf.cli._paths import check_file
+
 __all__ = ["GroupOf", "group_lookup"]
 
 GroupOf = Callable[[str], str]
@@ -31,7 +33,10 @@ def group_lookup(args: argparse.Namespace, roots: list[str]) -> GroupOf | None:
     """
     if args.group_by_folder:
         return _folder_of
-    return None if args.groups is None else _Lookup(args.groups, roots)
+    if args.groups is None:
+        return None
+    check_file(args.groups, "--groups")
+    return _Lookup(args.groups, roots)
 
 
 def _folder_of(name: str) -> str:

@@ -41,10 +41,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"skcnf {args.command}: {error}", file=sys.stderr)
         return _WRONG_USE
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        print(f"skcnf {args.command}: memory is too small: {str(error).splitlines()[0]}", file=sys.stderr)
+        return _WRONG_USE
     except KeyboardInterrupt:
         kept = getattr(args, "kept", "finished rows are kept")
         print(f"skcnf {args.command}: interrupted; {kept}; run the same command to go on", file=sys.stderr)
         return _INTERRUPTED
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Whether it says so: torch raises RuntimeError for it on the CPU, and a subclass on GPUs."""
+    return isinstance(error, MemoryError) or "out of memory" in str(error) or "allocate" in str(error)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -34,6 +34,16 @@ def add_score(commands: argparse._SubParsersAction) -> None:
     command.add_argument(
         "--report", type=Path, metavar="HTML", help="write a page with histogram and ranked images too"
     )
+    _add_decision(command)
+    command.add_argument("--check", action="store_true", help="exit with status 1 if there is an anomaly")
+    command.add_argument("--strict", action="store_true", help="stop at the first unreadable input")
+    add_groups(command)
+    add_computing(command)
+    add_quiet(command)
+    command.set_defaults(run=_score, kept="finished rows are kept with -o")
+
+
+def _add_decision(command: argparse.ArgumentParser) -> None:
     decision = command.add_mutually_exclusive_group()
     decision.add_argument(
         "--false-alarm-rate", type=rate, metavar="R", help="move the threshold to this rate (default: the model's)"
@@ -45,12 +55,6 @@ def add_score(commands: argparse._SubParsersAction) -> None:
         help="select anomalies over all rows of this run, so that the expected share of normal inputs among them is at "
         "most F; needs all inputs, so not with -",
     )
-    command.add_argument("--check", action="store_true", help="exit with status 1 if there is an anomaly")
-    command.add_argument("--strict", action="store_true", help="stop at the first unreadable input")
-    add_groups(command)
-    add_computing(command)
-    add_quiet(command)
-    command.set_defaults(run=_score, kept="finished rows are kept with -o")
 
 
 def _score(args: argparse.Namespace) -> int:

@@ -90,6 +90,23 @@ def test_argument_errors_exit_with_2(capsys):
     assert "'none' is no whole number above 0" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 3 TiB"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes.\nmore"),
+        RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"),
+    ],
+)
+def test_memory_that_is_too_small_is_no_traceback(tmp_path, capsys, monkeypatch, error):
+    monkeypatch.setattr("skcnf.cli._features._features", lambda args: (_ for _ in ()).throw(error))
+    assert main(["features", str(tmp_path), "-o", str(tmp_path / "x.npy")]) == 2
+    assert capsys.readouterr().err.startswith("skcnf features: memory is too small: ")
+    monkeypatch.setattr("skcnf.cli._features._features", lambda args: (_ for _ in ()).throw(RuntimeError("a bug")))
+    with pytest.raises(RuntimeError, match="a bug"):
+        main(["features", str(tmp_path), "-o", str(tmp_path / "x.npy")])
+
+
 def test_features_of_a_folder(tmp_path, capsys):
     for number in range(3):
         Image.fromarray(np.full((40, 50, 3), 80 * number, np.uint8)).save(tmp_path / f"{number}.png")
