@@ -74,17 +74,32 @@ def _run(
 ) -> Iterator[tuple[int, _Result]]:
     # batch_size="auto" would put long units behind short ones of the same worker, and lose all of a batch by a kill
     parallel = Parallel(n_jobs=n_workers, return_as="generator_unordered", batch_size=1, temp_folder=folder)
-    parent = os.getpid() if isinstance(get_active_backend()[0], (LokyBackend, MultiprocessingBackend)) else None
-    calls = (delayed(_call)(function, number, unit, parent) for number, unit in enumerate(units))
+    in_processes = isinstance(get_active_backend()[0], (LokyBackend, MultiprocessingBackend))
+    parent = _Parent(os.getpid()) if in_processes else None
+    calls = (delayed(_call)(parent, function, number, unit) for number, unit in enumerate(units))
     with warnings.catch_warnings():
         # joblib's process pool replaces workers that have grown; no unit is lost
         warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
         yield from parallel(calls)
 
 
-def _call(function: Callable[[_Unit], _Result], number: int, unit: _Unit, parent: int | None) -> tuple[int, _Result]:
-    if os.name == "posix" and parent not in (None, os.getpid()):
-        _end_with(parent)
+class _Parent:
+    """The process that shares the work out. Its copy in another process makes that one end with it.
+
+    It stands first among the arguments, so that a worker whose parent is killed ends even while it still imports what
+    the work needs.
+    """
+
+    def __init__(self, process: int) -> None:
+        self.process = process
+
+    def __reduce__(self) -> tuple[Callable[[int], None], tuple[int]]:
+        return _end_with, (self.process,)
+
+
+def _call(
+    parent: _Parent | None, function: Callable[[_Unit], _Result], number: int, unit: _Unit
+) -> tuple[int, _Result]:
     return number, function(unit)
 
 
@@ -94,6 +109,8 @@ def _end_with(parent: int) -> None:
 
     A worker of joblib would finish its fit, and then wait five minutes for another.
     """
+    if os.name != "posix":
+        return  # the number of a parent says nothing there once it has ended
     if os.getppid() != parent:
         os._exit(1)
     threading.Thread(target=_watch, args=(parent,), daemon=True).start()

@@ -1,4 +1,5 @@
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -56,6 +57,15 @@ def work(unit):
 
 list(run_all(work, [(number, np.ones((500, 1000))) for number in range(4)], 2))
 """
+
+
+def test_what_is_sent_to_a_worker_ties_it_to_its_parent(tmp_path):
+    """An orphan ends as it reads its work, before it has imported what the work needs."""
+    work = pickle.dumps((workers._Parent(os.getpid() + 1), "the work"))
+    (tmp_path / "work.pkl").write_bytes(work)
+    code = "import pickle, sys; print(pickle.load(open(sys.argv[1], 'rb')))"
+    orphan = subprocess.run([sys.executable, "-c", code, str(tmp_path / "work.pkl")], capture_output=True, check=False)
+    assert (orphan.returncode, orphan.stdout) == ((1, b"") if os.name == "posix" else (0, b"(None, 'the work')\n"))
 
 
 def _is_alive(process):

@@ -54,7 +54,7 @@ def _read(path):
         return b""
 
 
-def _wait_until(condition, seconds=30):
+def _wait_until(condition, seconds=60):
     end = time.monotonic() + seconds
     while not condition() and time.monotonic() < end:
         time.sleep(0.05)
