@@ -12,10 +12,13 @@ import random
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from skcnf.cli._benchmark import environment
 
 SKCNF = (sys.executable, "-m", "skcnf")
 os.environ.setdefault("SOURCE_DATE_EPOCH", "0")  # a model file holds the date of its fit
@@ -71,16 +74,46 @@ def make_images(folder, n_files, n_pictures=1000, side=32):
     return target
 
 
-def measure_time(folder, normal, aux, new):
-    """Two commands, from images to a report."""
-    model = folder / "model.skcnf"
-    commands = {
-        "skcnf fit": ("fit", normal, "--aux", aux, "-o", model),
-        "skcnf score --report": ("score", model, new, "-o", folder / "scores.csv", "--report", folder / "report.html"),
+def make_dogs(folder, cifar10):
+    """CIFAR-10's dogs as normal images, and 1,000 test images, half of them dogs, as new ones.
+
+    Once as PNG files of 32 px, the normal ones in a zip; once as PNG and JPEG files of 32 to 400 px a side.
+    """
+    from skcnf.images import read_sheets
+
+    rng = np.random.default_rng(0)
+    (train, labels), (test, test_labels) = read_sheets(cifar10, "train"), read_sheets(cifar10, "test")
+    dogs = train[labels == "dog"]
+    others = rng.choice(np.flatnonzero(test_labels != "dog"), 500, replace=False)
+    chosen = rng.permutation([*rng.choice(np.flatnonzero(test_labels == "dog"), 500, replace=False), *others])
+    with zipfile.ZipFile(folder / "dogs.zip", "w") as archive:
+        for number, image in enumerate(dogs):
+            with archive.open(f"{number:05d}.png", "w") as file:
+                Image.fromarray(image).save(file, "PNG")
+    for name, images in (("dogs-mixed", dogs), ("new", test[chosen]), ("new-mixed", test[chosen])):
+        (folder / name).mkdir(exist_ok=True)
+        for number, image in enumerate(images):
+            size = rng.integers(32, 401, 2) if "mixed" in name else (32, 32)
+            suffix = "jpg" if "mixed" in name and number % 3 else "png"
+            resized = Image.fromarray(image).resize(tuple(map(int, size)), Image.Resampling.BICUBIC)
+            resized.save(folder / name / f"{number:05d}.{suffix}")
+    return {
+        "a zip": (folder / "dogs.zip", aux, folder / "new"),
+        "folders": (folder / "dogs-mixed", aux, folder / "new-mixed"),
     }
-    for name, command in commands.items():
-        seconds, processor, _ = run(*command)
-        print(f"{name}: {seconds:.0f} s, {processor:.0f} s of processor time", flush=True)
+
+
+def measure_time(folder, cifar10, aux):
+    """Two commands, from images to a report."""
+    for name, (normal, new) in make_dogs(folder, cifar10).items():
+        model, report = folder / "model.skcnf", folder / "report.html"
+        commands = {
+            "fit": ("fit", normal, "--aux", aux, "-o", model, "-q"),
+            "score --report": ("score", model, new, "-o", folder / "scores.csv", "--report", report, "-q"),
+        }
+        for what, command in commands.items():
+            seconds, processor, _ = run(*command)
+            print(f"from {name}: skcnf {what}: {seconds:.0f} s, {processor:.0f} s of processor time", flush=True)
 
 
 def measure_memory(folder):
@@ -127,15 +160,15 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=("time", "memory", "kills"))
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--normal", type=Path, help="time: normal images")
+    parser.add_argument("--cifar10", type=Path, help="time: the zip of CIFAR-10's sheets")
     parser.add_argument("--aux", type=Path, help="time: auxiliary images")
-    parser.add_argument("--new", type=Path, help="time: new images")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
+    print(environment(), f"OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'not set')}", sep=", ")
     if args.what == "time":
-        measure_time(args.folder, args.normal, args.aux, args.new)
+        measure_time(args.folder, args.cifar10, args.aux)
     elif args.what == "memory":
         measure_memory(args.folder)
     else:

@@ -170,7 +170,7 @@ def _why_not_bundled(featurizer: MocoFeaturizer | None) -> str | None:
         return (
             "the bundled auxiliary features are of the bundled encoder, and which one made those of NORMAL is unknown"
         )
-    wanted = {"weights": _BUNDLED, "low_res_size": None, "image_size": None, "normalize": True}
+    wanted = {"weights": _BUNDLED, "low_res_size": None, "image_size": None, "normalize": True, "noise_std": 0.0}
     for name, value in wanted.items():
         if getattr(featurizer, name) != value:
             return f"the bundled auxiliary features were made with {name}={value!r}, not {getattr(featurizer, name)!r}"
