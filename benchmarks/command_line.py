@@ -97,10 +97,8 @@ def make_dogs(folder, cifar10):
             suffix = "jpg" if "mixed" in name and number % 3 else "png"
             resized = Image.fromarray(image).resize(tuple(map(int, size)), Image.Resampling.BICUBIC)
             resized.save(folder / name / f"{number:05d}.{suffix}")
-    return {
-        "a zip": (folder / "dogs.zip", aux, folder / "new"),
-        "folders": (folder / "dogs-mixed", aux, folder / "new-mixed"),
-    }
+    sources = {"a zip": ("dogs.zip", "new"), "folders": ("dogs-mixed", "new-mixed")}
+    return {name: (folder / normal, folder / new) for name, (normal, new) in sources.items()}
 
 
 def measure_time(folder, cifar10, aux):

@@ -1,3 +1,6 @@
+import csv
+import io
+import json
 import re
 import sys
 import zipfile
@@ -161,14 +164,28 @@ def test_groups_have_thresholds_of_their_own(run, images, tmp_path, by_folder):
     offsets = load(tmp_path / "m").steps[-1][1].group_offsets_
     assert sorted(offsets) == ["cam0", "cam1"]
     status, out, _ = run("score", tmp_path / "m", images / "new", *groups, "--json")
-    import json
-
     rows = [json.loads(line) for line in out.splitlines()]
     assert {(row["group"], row["threshold"]) for row in rows} == set(offsets.items())
     assert all((row["verdict"] == 1) == (row["score"] >= offsets[row["group"]]) for row in rows)
     status, _, err = run("score", tmp_path / "m", images / "new")
     assert status == 2
     assert "has thresholds for 2 groups (cam0, cam1): tell the group of each input" in err
+
+
+def test_fdr_selects_over_groups(run, features, tmp_path):
+    new = np.load(features / "new.npy")
+    groups = [f"cam{number % 2}" for number in range(400)]
+    (tmp_path / "g.csv").write_text("".join(f"{number},{group}\n" for number, group in enumerate(groups)))
+    arguments = ["--detector", "mse", "--groups", tmp_path / "g.csv", "--set", "validation_fraction=0.5"]
+    assert run("fit", features / "normal.npy", "-o", tmp_path / "m", *arguments)[0] == 0
+    status, out, _ = run("score", tmp_path / "m", features / "new.npy", "--groups", tmp_path / "g.csv", "--fdr", "0.1")
+    rows = list(csv.DictReader(io.StringIO(out)))
+    selected = load(tmp_path / "m").select(new, fdr=0.1, groups=groups[:120])
+    assert status == 0
+    assert selected.sum() >= 60
+    assert [row["verdict"] == "-1" for row in rows] == selected.tolist()
+    assert [float(row["score"]) < float(row["threshold"]) for row in rows] == selected.tolist()
+    assert len({row["threshold"] for row in rows}) == 2
 
 
 def test_unknown_and_needless_groups_are_refused(run, images, image_model, tmp_path):
@@ -240,8 +257,6 @@ def test_a_cut_fit_goes_on_to_the_same_bytes(run, images, tmp_path, monkeypatch,
 
 
 def test_paths_on_standard_input_are_fitted(run, images, image_model, tmp_path, monkeypatch):
-    import io
-
     paths = "\n".join(map(str, sorted((images / "normal").rglob("*.png"))))
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(paths.encode())))
     arguments = ["--detector", "mse", "--false-alarm-rate", "0.4", "-q"]
@@ -331,6 +346,4 @@ def test_info_says_what_a_file_holds(run, image_model):
         assert re.search(f"^{line}", out, re.M), line
     for line in ("false alarm rate +0.4", "calibration rows +2", "date +1970-01-01T00:00:00Z", "threshold +-"):
         assert re.search(f"^{line}", out, re.M), line
-    import json
-
     assert json.loads(run("info", image_model, "--json")[1])["detector"] == "MSEDetector"
