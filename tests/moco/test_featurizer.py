@@ -106,7 +106,7 @@ def test_features_do_not_hang_on_the_images_beside(images, n_threads):
         expected = featurizer.transform(X)
         np.testing.assert_array_equal(featurizer.transform(X[37:38]), expected[37:38])
         np.testing.assert_array_equal(featurizer.transform(X[::-1][:41]), expected[::-1][:41])
-        featurizer.set_params(batch_size=7, n_jobs=2)
+        featurizer.set_params(batch_size=40, n_jobs=2)
         np.testing.assert_array_equal(featurizer.transform(list(X)), expected)
         np.testing.assert_array_equal(featurizer.transform(iter(X)), expected)
         streamed = [image for batch in featurizer.stream(iter(X), start=3) for image in batch]
