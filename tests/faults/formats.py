@@ -12,11 +12,12 @@ from sklearn.decomposition import PCA
 from sklearn.pipeline import make_pipeline
 
 from skcnf import ContrastiveFlowDetector, GOADDetector, MocoFeaturizer, MSEDetector, PyODDetector, info, load, save
+from skcnf._core.container import read_container
 from skcnf._core.generators import seeded
 from skcnf._core.row_files import RowFile
 from skcnf.evaluation._results import KEY, ResultLog
-from skcnf.images import digest
 from skcnf.moco import EncoderSpec, PretrainConfig, build_encoder, load_encoder, pretrain, save_encoder
+from skcnf.moco._checkpoints import read_checkpoint
 from skcnf.moco._pretraining import _Run
 from skcnf.saving._estimators import estimator_node
 from skcnf.saving._kinds import Store
@@ -148,13 +149,14 @@ class Checkpoint(Format):
     def write(self):
         pretrain(self.images, _SPEC, self.config, device="cpu", checkpoint=self.path)
         self.run = _Run(self.images, _SPEC, self.config, torch.device("cpu"))
-        self.run.images_digest = digest(self.images)
+        _, header, _ = read_container(self.path, ["skcnf-pretraining-1"])
+        self.identity = header["run"]
 
     def read(self):
         run = self.run
-        run.restore(self.path)
+        history = read_checkpoint(self.path, self.identity, run.model, run.optimizer)
         momentum = {str(n): state["momentum_buffer"] for n, state in run.optimizer.state_dict()["state"].items()}
-        return _digest(json.dumps(run.history), *_state(run.model.state_dict()), *_state(momentum))
+        return _digest(json.dumps(history), *_state(run.model.state_dict()), *_state(momentum))
 
 
 class FeatureState(Format):
