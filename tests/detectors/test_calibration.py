@@ -96,6 +96,18 @@ def test_calibration_scores_are_those_of_the_detector_that_scores(detector, frac
     assert detector.offset_ == conformal_threshold(detector.calibration_scores_, 0.05)[0]
 
 
+@pytest.mark.moves_generators
+@every_detector
+def test_nothing_is_learnt_from_calibration_rows(detector, rows):
+    X, X_aux, X_test, _ = rows
+    numbers = clone(detector)._split(np.arange(600)[:, None], X_aux, check_random_state(0)).calibration.ravel()
+    moved = X.copy()
+    moved[numbers] += 1.0
+    one, two = clone(detector).fit(X, X_aux), clone(detector).fit(moved, X_aux)
+    np.testing.assert_array_equal(one.score_samples(X_test), two.score_samples(X_test))
+    assert one.offset_ != two.offset_
+
+
 @every_detector
 def test_no_row_is_both_learnt_from_and_calibrated_with(detector, rows):
     X, X_aux, _, _ = rows
