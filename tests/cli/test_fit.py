@@ -176,7 +176,7 @@ def test_fdr_selects_over_groups(run, features, tmp_path):
     new = np.load(features / "new.npy")
     groups = [f"cam{number % 2}" for number in range(400)]
     (tmp_path / "g.csv").write_text("".join(f"{number},{group}\n" for number, group in enumerate(groups)))
-    arguments = ["--detector", "mse", "--groups", tmp_path / "g.csv", "--set", "validation_fraction=0.5"]
+    arguments = ["--detector", "mse", "--groups", tmp_path / "g.csv", "--set", "validation_fraction=0.4"]
     assert run("fit", features / "normal.npy", "-o", tmp_path / "m", *arguments)[0] == 0
     status, out, _ = run("score", tmp_path / "m", features / "new.npy", "--groups", tmp_path / "g.csv", "--fdr", "0.1")
     rows = list(csv.DictReader(io.StringIO(out)))
