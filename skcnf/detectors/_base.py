@@ -99,6 +99,8 @@ class BaseOutlierDetector(OutlierMixin, DecisionMixin, metaclass=ABCMeta):
 
         Raises
         ------
+        TypeError
+            If an argument is no array of numbers: a generator, a dict, a set, a path, or sparse rows.
         ValueError
             If an argument is malformed; ``self`` is then left as it was.
         FloatingPointError

@@ -110,10 +110,17 @@ aux_active_fraction_ : float
     The share of auxiliary rows with a gradient in the last epoch; NaN where they have no part in training.
 {_FITTED}"""
 
+_WHITENING = """\
+whitening_mean_ : ndarray of shape (n_features,) or None
+    The mean of the auxiliary rows; None where rows are not whitened.
+whitening_ : ndarray of shape (n_features, n_features) or None
+    Whitened rows are ``(X - whitening_mean_) @ whitening_``, scaled to unit norm."""
+
 _SECTIONS = {
     "calibration_parameters": _CALIBRATION,
     "device_parameters": _DEVICE,
     "flow_parameters": _FLOW,
+    "whitening_attributes": _WHITENING,
     "fitted_attributes": _FITTED,
     "flow_attributes": _FLOW_ATTRIBUTES,
 }

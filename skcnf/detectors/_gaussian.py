@@ -47,10 +47,7 @@ class GaussianDetector(BaseOutlierDetector):
         The Cholesky factor of the inverse of their shrunk covariance.
     covariance_ : ndarray of shape (n_features, n_features)
         Their shrunk covariance.
-    whitening_mean_ : ndarray of shape (n_features,) or None
-        The mean of the auxiliary rows; None where rows are not whitened.
-    whitening_ : ndarray of shape (n_features, n_features) or None
-        Whitened rows are ``(X - whitening_mean_) @ whitening_``, scaled to unit norm.
+    {whitening_attributes}
     {fitted_attributes}
 
     References
@@ -163,10 +160,7 @@ class GaussianRatioDetector(GaussianDetector):
         The Cholesky factors of the inverses of their shrunk covariances; the second is None without ``X_aux``.
     covariance_ : ndarray of shape (n_features, n_features)
         The shrunk covariance of the training rows.
-    whitening_mean_ : ndarray of shape (n_features,) or None
-        The mean of the auxiliary rows; None where rows are not whitened.
-    whitening_ : ndarray of shape (n_features, n_features) or None
-        Whitened rows are ``(X - whitening_mean_) @ whitening_``, scaled to unit norm.
+    {whitening_attributes}
     {fitted_attributes}
 
     References

@@ -14,6 +14,7 @@ from scipy.linalg import solve_triangular
 from sklearn.covariance import ledoit_wolf
 
 from skcnf._core.rows import row_batches
+from skcnf.detectors._flow import feature_scale
 
 __all__ = ["Gaussian"]
 
@@ -55,7 +56,7 @@ class Gaussian:
         """
         X = X.astype(np.float64)
         mean = X.mean(axis=0)
-        scale = _scale(X) if standardize else np.ones(X.shape[1])
+        scale = feature_scale(X) if standardize else np.ones(X.shape[1])
         covariance = _covariance((X - mean) / scale, shrink)
         return cls(mean, np.linalg.cholesky(_inverse(covariance)) / scale[:, None])
 
@@ -91,12 +92,6 @@ class Gaussian:
     def log_density(self, X: np.ndarray) -> np.ndarray:
         """Log-densities (n,) of rows X (n, d), in nats."""
         return self.log_constant - np.square(self.whiten(X)).sum(axis=1) / 2
-
-
-def _scale(X: np.ndarray) -> np.ndarray:
-    scale = X.std(axis=0)
-    # rounding leaves a constant feature with a spread of up to about n * eps * |mean|
-    return np.where(scale <= len(X) * np.finfo(np.float64).eps * np.abs(X.mean(axis=0)), 1.0, scale)
 
 
 def _covariance(X: np.ndarray, shrink: bool) -> np.ndarray:

@@ -67,11 +67,8 @@ class TailScorer:
         return self.surprise[n_at_most + 1], self.surprise[n_at_least + 1]
 
     def _skew(self, feature: int, x: np.ndarray) -> np.ndarray:
-        """The sign of the skewness of the training values and x together; 0 where they are constant."""
-        n, mean = self.sorted.shape[1], self.means[feature]
-        step = x - mean
+        """The sign of the skewness of the training values and x together."""
+        n, step = self.sorted.shape[1], x - self.means[feature]
         # how sums of powers about the mean change by one value more: Pébay, SAND2008-6212, equation 2.1
-        squares = self.squares[feature] + step**2 * n / (n + 1)
         cubes = self.cubes[feature] + step**3 * n * (n - 1) / (n + 1) ** 2 - 3 * step * self.squares[feature] / (n + 1)
-        constant = squares <= (n + 1) * (np.finfo(np.float64).eps * (mean + step / (n + 1))) ** 2
-        return np.where(constant, 0, np.sign(cubes))
+        return np.sign(cubes)

@@ -68,6 +68,16 @@ def test_a_row_has_the_score_that_pyod_gives_it_alone(cls, odd_rows):
 
 
 @every_tail
+def test_the_row_itself_counts_for_the_skew(cls):
+    """Among few rows it decides which tail is the heavy one."""
+    rng = np.random.default_rng(0)
+    X, X_test = rng.normal(size=(12, 40)), rng.normal(size=(20, 40))
+    adapter = PyODDetector(cls(), contamination=0.1, random_state=0).fit(X)
+    alone = np.concatenate([-cls().fit(X).decision_function(row[None]) for row in X_test])
+    np.testing.assert_allclose(adapter.score_samples(X_test), alone, rtol=1e-12)
+
+
+@every_tail
 def test_constant_features_tell_nothing_until_a_row_departs_from_them(cls, odd_rows):
     X, X_test = odd_rows
     constant = PyODDetector(cls(), contamination=0.1, random_state=0)
