@@ -62,7 +62,7 @@ class Gaussian:
 
     @property
     def covariance(self) -> np.ndarray:
-        """Of shape (d, d)."""
+        """The covariance, of shape (d, d)."""
         inverse = solve_triangular(self.precision_cholesky, np.eye(len(self.mean)), lower=True)
         return inverse.T @ inverse
 
@@ -95,7 +95,7 @@ class Gaussian:
 
 
 def _covariance(X: np.ndarray, shrink: bool) -> np.ndarray:
-    """Of centred rows X (n, d)."""
+    """The covariance (d, d) of centred rows X (n, d)."""
     if shrink and len(X) > 1:
         return ledoit_wolf(X, assume_centered=True)[0]
     return X.T @ X / len(X)
