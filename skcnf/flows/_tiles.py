@@ -21,7 +21,7 @@ from skcnf.flows._coupling import Arrays, Couplings, in_rows
 
 __all__ = ["Tiles"]
 
-_NARROW, _WIDE = 16, 128  # on a CPU: the fastest for one row and, with `_WIDE_DOUBLE`, for many (docs/speed.rst)
+_NARROW, _WIDE = 16, 256  # on a CPU: among the fastest for one row and, with `_WIDE_DOUBLE`, for many
 _WIDE_DOUBLE = 2048
 _ON_DEVICE = 8192  # off the CPU, where larger products are the faster ones
 _MANY_WEIGHTS = 2**14  # of a block, below which calling operations costs more than the products of a wide tile
@@ -102,7 +102,7 @@ class Tiles:
     def _agree(self, width: int) -> bool:
         """Whether tiles of this width give the bits of wide ones."""
         n_features = self.couplings.blocks[0].scale.shape[1]
-        x = torch.randn(_WIDE, n_features, generator=torch.Generator().manual_seed(0), device="cpu")
+        x = torch.randn(4 * width, n_features, generator=torch.Generator().manual_seed(0), device="cpu")
         x = x.to(self.couplings.blocks[0].weight_1)
         together = self._nll(x, self.wide)
         return torch.equal(torch.cat([self._nll(part, width) for part in x.split(width)]), together)
