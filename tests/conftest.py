@@ -6,6 +6,12 @@ torch.set_num_threads(1)  # small products: threads only get in each other's way
 
 
 @pytest.fixture(autouse=True)
+def _one_thread():
+    """Models of pyod raise torch's number of threads, and with it the order of sums, for every test after them."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
 def _global_generators_are_left_alone(request):
     """No test, hence nothing in the library, may move the global generators."""
     if request.node.get_closest_marker("moves_generators"):
