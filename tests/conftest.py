@@ -1,8 +1,17 @@
 import numpy as np
 import pytest
 import torch
+from joblib.externals.loky import reusable_executor
 
 torch.set_num_threads(1)  # small products: threads only get in each other's way
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _a_process_pool_of_its_own():
+    """Tests that kill workers must not hand what is left of joblib's pool to those of another module."""
+    yield
+    if reusable_executor._executor is not None:
+        reusable_executor._executor.shutdown(wait=True, kill_workers=True)
 
 
 @pytest.fixture(autouse=True)

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from joblib import Parallel, delayed, effective_n_jobs
 from joblib._parallel_backends import LokyBackend, MultiprocessingBackend
+from joblib.externals.loky import get_reusable_executor
 from joblib.parallel import get_active_backend
 
 from skcnf._core.scratch import scratch_folder
@@ -54,6 +55,7 @@ def run_all(
                     yield waiting[number], result
             except BrokenProcessPool:
                 _log.warning("a worker process was killed; what it was doing is done again")
+                _discard_pool()
             left = [unit for number, unit in enumerate(waiting) if number not in done]
             suspects += left[:n_workers]
             waiting = left[n_workers:]
@@ -64,9 +66,16 @@ def run_all(
 def _run_alone(function: Callable[[_Unit], _Result], unit: _Unit, folder: str) -> _Result | None:
     """The result of one unit in a process of its own; None where that is killed."""
     try:
-        return next(_run(function, [unit], 2, folder))[1]
+        ((_, result),) = _run(function, [unit], 2, folder)  # to its end: joblib kills the pool of one that is left
+        return result
     except BrokenProcessPool:
+        _discard_pool()
         return None
+
+
+def _discard_pool() -> None:
+    """End what is left of joblib's process pool, so that nobody is given the broken one again."""
+    get_reusable_executor().shutdown(wait=True, kill_workers=True)
 
 
 def _run(
