@@ -153,7 +153,7 @@ class RealNVP(RebuiltModule):
         if self._needs_graph(x):
             return negative_log_likelihood(*self.latent(x))
         self._check(x)
-        return torch.cat([x.new_empty(0), *(part for _, part in self._tiles().nll(x))])
+        return torch.cat([x.new_empty(0), *self._tiles().nll(x)])
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Log-density (n,) in nats, constant included; its type is that of `nll`."""

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from skcnf._core.rows import row_batches
+from skcnf._core.threads import in_threads
 from skcnf.flows._coupling import Arrays, Couplings, in_rows
 
 __all__ = ["Tiles"]
@@ -25,6 +26,7 @@ _NARROW, _WIDE = 16, 256  # on a CPU: among the fastest for one row and, with `_
 _WIDE_DOUBLE = 2048
 _ON_DEVICE = 8192  # off the CPU, where larger products are the faster ones
 _MANY_WEIGHTS = 2**14  # of a block, below which calling operations costs more than the products of a wide tile
+_MANY_TILES = 8  # from which on starting threads pays
 
 
 class Tiles:
@@ -56,10 +58,16 @@ class Tiles:
             yield rows, columns[0].mT[:n_rows], log_det[0, :n_rows]
             self._give(arrays)
 
-    def nll(self, x: Tensor) -> Iterator[tuple[slice, Tensor]]:
-        """Which rows of x (n, d), and their NLL (n',) in float64 where the device has it, tile by tile."""
-        for rows, width in self._cut(len(x)):
-            yield rows, self._nll(x[rows], width)
+    def nll(self, x: Tensor) -> Iterator[Tensor]:
+        """The NLL (n',) of the rows x (n, d) in float64 where the device has it, tile by tile.
+
+        The elementwise operations of a tile are too small for several cores: many tiles are shared out among them.
+        """
+        cuts, n_threads = list(self._cut(len(x))), torch.get_num_threads()
+        if self.wide == _WIDE and n_threads > 1 and len(cuts) >= _MANY_TILES:
+            yield from in_threads(lambda cut: self._nll(x[cut[0]], cut[1]), cuts, n_threads)
+        else:
+            yield from (self._nll(x[rows], width) for rows, width in cuts)
 
     def inverse(self, z: Tensor) -> Iterator[tuple[slice, Tensor]]:
         """Which rows of z (n, d), and those (n', d) that they are the latent points of, tile by tile."""
@@ -92,7 +100,8 @@ class Tiles:
         try:
             return self._free[width].pop()
         except (KeyError, IndexError):
-            return Arrays(self.couplings.blocks, width)
+            with torch.inference_mode(False):  # arrays made in that mode could not be written to outside it
+                return Arrays(self.couplings.blocks, width)
 
     def _give(self, arrays: Arrays) -> None:
         """Let other passes have these arrays; tiles without fixed widths would pile them up."""

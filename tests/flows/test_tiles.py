@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from joblib import Parallel, delayed
 
 from skcnf.flows import RealNVP
-from skcnf.flows._tiles import _NARROW, _WIDE, Tiles
+from skcnf.flows._tiles import _MANY_TILES, _NARROW, _WIDE, Tiles
 
 N_ROWS = 300
 
@@ -58,6 +58,22 @@ def test_threads_that_share_a_flow_have_the_same_bits(name):
     results = Parallel(n_jobs=4, backend="threading")([delayed(scores)(number) for number in range(40)])
     for number, result in enumerate(results):
         assert torch.equal(result, SCORES[name][number:])
+
+
+@pytest.mark.parametrize("n_rows", [_MANY_TILES * _WIDE, (_MANY_TILES + 1) * _WIDE + 5])
+def test_tiles_shared_out_among_cores_have_the_same_bits(n_rows):
+    flow, x = FLOWS["small"], _rows(n_rows, 4)
+    expected = flow.nll(x)
+    torch.set_num_threads(2)
+    assert torch.equal(flow.nll(x), expected)
+    assert torch.get_num_threads() == 2
+
+
+def test_passes_in_inference_mode_leave_arrays_that_others_can_use():
+    flow, x = _flow(4, 2, 16), _rows(10, 4)
+    with torch.inference_mode():
+        expected = flow.nll(x)
+    assert torch.equal(flow.nll(x), expected)
 
 
 def test_a_narrow_tile_that_rounds_otherwise_is_not_used(monkeypatch):

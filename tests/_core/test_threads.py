@@ -1,0 +1,35 @@
+"""Threads of one core each: order, gradients, and the number of threads that is set back."""
+
+import threading
+
+import pytest
+import torch
+
+from skcnf._core.threads import in_threads
+
+
+@pytest.fixture(autouse=True)
+def three_threads():
+    torch.set_num_threads(3)
+
+
+def test_results_come_in_the_order_of_the_items_from_threads_of_one_core():
+    def run(item):
+        return item, torch.get_num_threads(), threading.current_thread() is threading.main_thread()
+
+    assert list(in_threads(run, range(20), 2)) == [(item, 1, False) for item in range(20)]
+    assert torch.get_num_threads() == 3
+
+
+def test_no_gradient_is_recorded():
+    weight = torch.ones(2, requires_grad=True)
+    assert not any(out.requires_grad for out in in_threads(lambda item: weight * item, range(4), 2))
+
+
+def test_the_number_of_threads_is_set_back_after_an_error():
+    def run(item):
+        raise RuntimeError(f"item {item}")
+
+    with pytest.raises(RuntimeError, match="item 0"):
+        list(in_threads(run, range(4), 2))
+    assert torch.get_num_threads() == 3
