@@ -243,8 +243,9 @@ class BaseFlowDetector(UpdateMixin):
         location, scale = (torch.as_tensor(values, device=parameter.device) for values in (self.location_, self.scale_))
 
         def log_prob(rows: Tensor) -> Tensor:
-            standardised = ((rows - location) / scale).clamp(-_FARTHEST, _FARTHEST).to(parameter.dtype)
-            total = torch.zeros_like(rows[:, 0])  # added up flow by flow: a row's sum is then its own affair
+            rows.sub_(location).div_(scale).clamp_(-_FARTHEST, _FARTHEST)  # a batch's own copy
+            standardised = rows.to(parameter.dtype)
+            total = rows.new_zeros(len(rows))  # added up flow by flow: a row's sum is then its own affair
             for flow in flows:
                 total += flow.log_prob(standardised)
             return total / len(flows)
@@ -291,7 +292,7 @@ def feature_scale(X: np.ndarray) -> np.ndarray:
 def evaluate(
     function: Callable[[Tensor], Tensor], rows: np.ndarray, module: nn.Module, batch_size: int = _SCORING_BATCH
 ) -> np.ndarray:
-    """``function`` of rows in float64, batch by batch, on the device of ``module``."""
+    """``function`` of rows in float64, batch by batch, on the device of ``module``; it may change what it is given."""
     device = next(module.parameters()).device
     out = np.empty(len(rows))
     with torch.no_grad():
