@@ -113,7 +113,10 @@ ABLATIONS: dict[str, Layout] = {
     "whitening": _ablation(
         "whitening of the features by the auxiliary rows",
         "whitened",
-        {name: {"yes": name, "no": f"{name} (plain)"} for name in ("Gaussian", "Gaussian-ratio")},
+        {
+            "Gaussian": {"yes": "Gaussian", "no": "Gaussian (plain)"},
+            "Gaussian-ratio": {"yes": "Gaussian-ratio (whitened)", "no": "Gaussian-ratio"},
+        },
     ),
     "normalisation": replace(TABLES[11], number=None),
     "ensemble": _ablation(
