@@ -33,7 +33,7 @@ def check_finite(name: str, value: float, epoch: int, learning_rate: float, rows
         What the value is: "loss", for instance.
     value : float
     epoch : int
-        When it was found, counted from 1.
+        When it was found, as the training's history counts.
     learning_rate : float
         With which.
     rows : str

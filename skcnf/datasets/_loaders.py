@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
+from skcnf._core.progress import progress_bar
 from skcnf.datasets._celeba import ATTRIBUTES, IMAGES, OWN_PARTITION, PARTITIONS, read_celeba
 from skcnf.datasets._cifar100 import CIFAR100_CLASSES, CIFAR100_SUPERCLASSES, superclass_labels
 from skcnf.datasets._features import CIFAR10_CLASSES
@@ -84,7 +84,7 @@ def load_image_dataset(
     """
     if name not in IMAGE_DATASETS:
         raise ValueError(f"name={name!r} is no data set; choose from {list(IMAGE_DATASETS)}.")
-    track = partial(tqdm, desc=name, unit="split", leave=False, disable=None if verbose else True)
+    track = partial(progress_bar, desc=name, unit="split", verbose=verbose)
     options = {"attribute": attribute} if name == "celeba" else {}
     return _READERS[name](Path(root).expanduser(), track, **options)
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 from sklearn.base import BaseEstimator
-from tqdm import tqdm
 
+from skcnf._core.progress import progress_bar
 from skcnf._core.workers import run_all
 from skcnf.evaluation._results import ResultLog
 from skcnf.evaluation._tasks import Problem, Seeds, Task, failed_rows, make_tasks, run_tasks, start_order
@@ -47,8 +47,7 @@ def run_protocol(
 def _run_units(units: list[list[Task]], n_jobs: int | None, log: ResultLog, bar: str | None) -> None:
     """Run tasks that belong together, and log their rows as they come."""
     results = run_all(run_tasks, units, n_jobs)
-    hidden = True if bar is None else None
-    for unit, rows in tqdm(results, total=len(units), desc=bar, unit="fit", leave=False, disable=hidden):
+    for unit, rows in progress_bar(results, total=len(units), desc=bar, unit="fit", verbose=bar is not None):
         log.extend(failed_rows(unit, _KILLED) if rows is None else rows)
 
 

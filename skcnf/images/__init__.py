@@ -2,7 +2,7 @@
 
 from skcnf.images._archives import ZipImages, archive_members, open_archive, read_sheets
 from skcnf.images._augmentation import Augmentation, Draws
-from skcnf.images._batches import count_threads, iter_batches, load_images, progress
+from skcnf.images._batches import count_threads, iter_batches, load_images
 from skcnf.images._decoding import read_image
 from skcnf.images._formats import IMAGE_SUFFIXES
 from skcnf.images._sources import ImageSource, digest, image_source, is_stream, item_names, list_images
@@ -32,7 +32,6 @@ __all__ = [
     "list_images",
     "load_images",
     "open_archive",
-    "progress",
     "read_image",
     "read_sheets",
     "resize_and_crop",

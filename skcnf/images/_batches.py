@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 from joblib import effective_n_jobs
-from tqdm import tqdm
 
+from skcnf._core.progress import progress_bar
 from skcnf._core.row_files import RowArray, RowFile
 from skcnf._core.rows import row_batches
 from skcnf.images._formats import reading
@@ -21,7 +21,7 @@ from skcnf.images._streams import decoded_batches, stack_images
 from skcnf.images._transforms import as_tensor, resize_and_crop
 from skcnf.images._values import Intensity, check_intensity, to_rgb
 
-__all__ = ["count_threads", "iter_batches", "load_images", "progress"]
+__all__ = ["count_threads", "iter_batches", "load_images"]
 
 
 def iter_batches(
@@ -98,7 +98,7 @@ def load_images(
         batches = iter_batches(
             source, 256, prepare, n_threads=count_threads(n_jobs), start=rows.n_done, intensity=intensity
         )
-        with progress(len(source), rows.n_done, verbose) as bar:
+        with progress_bar(total=len(source), initial=rows.n_done, unit="image", verbose=verbose) as bar:
             for batch in batches:
                 rows.append(batch.permute(0, 2, 3, 1).numpy())
                 bar.update(len(batch))
@@ -108,8 +108,3 @@ def load_images(
 def count_threads(n_jobs: int | None) -> int:
     """Return the number of decoding threads for ``n_jobs``, which counts as joblib's does."""
     return int(effective_n_jobs(n_jobs))
-
-
-def progress(total: int, done: int, verbose: bool) -> tqdm:
-    """Make a bar that counts images on a terminal and shows nothing in a log."""
-    return tqdm(total=total, initial=done, unit="image", leave=False, disable=None if verbose else True)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from skcnf._core.devices import resolve_device
 from skcnf._core.files import check_output
+from skcnf._core.progress import progress_bar
 from skcnf._core.row_files import RowArray, RowFile
 from skcnf.images import (
     DecodedImage,
@@ -30,7 +31,6 @@ from skcnf.images import (
     image_source,
     is_stream,
     iter_batches,
-    progress,
     resize_and_crop,
     stack_images,
 )
@@ -355,7 +355,7 @@ class MocoFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             start=rows.n_done,
             intensity=self._intensity,
         )
-        with progress(len(source), rows.n_done, self.verbose) as bar:
+        with progress_bar(total=len(source), initial=rows.n_done, unit="image", verbose=self.verbose) as bar:
             for images in batches:
                 rows.append(self._encode(encoder, images))
                 bar.update(len(images))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import math
 import os
 import time
 import warnings
@@ -19,11 +18,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from tqdm import tqdm
 
 from skcnf._core.devices import resolve_device
 from skcnf._core.generators import seeded
 from skcnf._core.locks import output_lock
+from skcnf._core.progress import check_finite, progress_bar
 from skcnf._core.rows import row_batches
 from skcnf.images import Draws, digest
 from skcnf.moco._checkpoints import read_checkpoint, write_checkpoint
@@ -171,19 +170,15 @@ class _Run:
         totals = torch.zeros(3, device=self.device)
         start = time.perf_counter()
         n_used = self.steps_per_epoch * self.config.batch_size
-        bar = tqdm(total=n_used, desc=f"epoch {number}", unit="image", leave=False, disable=None if verbose else True)
-        for step, rows in enumerate(row_batches(n_used, self.config.batch_size)):
-            bar.update(self.config.batch_size)
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.config.rate_at(number * self.steps_per_epoch + step, self.steps_per_epoch)
-            totals += self._step(order[rows], generator)
-        bar.close()
+        with progress_bar(total=n_used, desc=f"epoch {number}", unit="image", verbose=verbose) as bar:
+            for step, rows in enumerate(row_batches(n_used, self.config.batch_size)):
+                for group in self.optimizer.param_groups:
+                    group["lr"] = self.config.rate_at(number * self.steps_per_epoch + step, self.steps_per_epoch)
+                totals += self._step(order[rows], generator)
+                bar.update(self.config.batch_size)
         self.world.average_([totals, *self.model.encoder_q.buffers(), *self.model.encoder_k.buffers()])
         loss, alignment, spread = (totals / self.steps_per_epoch).tolist()
-        if not math.isfinite(loss):
-            raise FloatingPointError(
-                f"the MoCo loss is {loss} in epoch {number} at learning_rate={self.config.learning_rate}; lower it."
-            )
+        check_finite("MoCo loss", loss, number, self.config.learning_rate, "images")
         return {
             "epoch": number,
             "loss": loss,

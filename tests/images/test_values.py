@@ -20,7 +20,10 @@ def _rgb(grey):
 
 
 def _save(path, values, **options):
-    Image.fromarray(values).save(path, **options)
+    if path.suffix == ".pgm" and values.dtype == np.uint16:  # Pillow writes no such file before 11.0
+        path.write_bytes(b"P5 %d %d 65535\n" % values.shape[::-1] + values.astype(">u2").tobytes())
+    else:
+        Image.fromarray(values).save(path, **options)
     return path
 
 
