@@ -41,3 +41,12 @@ def rows():
     X, X_aux = rng.normal(1.0, 0.5, (600, 4)), rng.normal(0.0, 2.0, (2000, 4))
     X_test = np.concatenate([rng.normal(1.0, 0.5, (300, 4)), rng.normal(0.0, 2.0, (300, 4))])
     return X, X_aux, X_test, np.repeat([1, -1], 300)
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """A Dask cluster of two worker processes."""
+    distributed = pytest.importorskip("distributed")
+    quiet = {"silence_logs": "CRITICAL", "dashboard_address": None}
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, **quiet) as cluster:
+        yield cluster

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 
 __all__ = [
+    "add_cluster",
     "add_computing",
     "add_encoder",
     "add_groups",
@@ -111,6 +112,16 @@ def add_computing(command: argparse.ArgumentParser) -> None:
         "--n-jobs", type=jobs, metavar="N", help="images decoded at a time; -1: one a core (default: 1)"
     )
     command.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
+
+
+def add_cluster(command: argparse.ArgumentParser) -> None:
+    """Whose workers do the work."""
+    command.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="spread the work over a Dask cluster, whose workers see the same files; the address of its scheduler, "
+        "e.g. tcp://host:8786",
+    )
 
 
 def add_quiet(command: argparse.ArgumentParser) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -94,7 +95,11 @@ class _ParquetRows(FeatureFile):
         _check_numeric(self._file.schema_arrow.empty_table().to_pandas(), path)
 
     def blocks(self, size: int, start: int = 0) -> Iterator[Any]:
-        for batch in self._file.iter_batches(size):  # whole row groups are read, so skipping costs little
+        groups = deque(range(self._file.num_row_groups))
+        while groups and start >= (n_rows := self._file.metadata.row_group(groups[0]).num_rows):
+            start -= n_rows  # not even read
+            groups.popleft()
+        for batch in self._file.iter_batches(size, row_groups=list(groups)):
             skipped, start = min(start, len(batch)), max(start - len(batch), 0)
             if skipped < len(batch):
                 yield _numbers(batch.to_pandas().iloc[skipped:], named=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import glob
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,7 @@ def features_of(
 def _read(inputs: FeatureInput, strict: bool, console: Console) -> tuple[int, np.ndarray, Any]:
     parts, names, n_rows = [], [], 0
     for block in inputs.blocks(_BLOCK):
-        report_unreadable(block, strict, console)
+        report_unreadable(block.names, block.errors, strict, console)
         parts.append(block.X)
         names += [str(name) for name, error in zip(block.names, block.errors, strict=True) if error is None]
         n_rows += len(block.names)
@@ -91,7 +92,7 @@ def _fill(rows: RowFile, inputs: ImageInput, featurizer: MocoFeaturizer, strict:
     """Write the features of all images, NaN for those that cannot be read."""
     with console.bar(inputs.n_rows, rows.n_done) as bar:
         for block in inputs.blocks(featurizer, rows.n_done):
-            report_unreadable(block, strict, console)
+            report_unreadable(block.names, block.errors, strict, console)
             rows.append(_with_gaps(block))
             bar.update(len(block.names))
     rows.finish()
@@ -103,9 +104,9 @@ def _with_gaps(block: Block) -> np.ndarray:
     return rows
 
 
-def report_unreadable(block: Block, strict: bool, console: Console) -> None:
+def report_unreadable(names: Sequence[Any], errors: Sequence[str | None], strict: bool, console: Console) -> None:
     """Say of each unreadable input why; raise at the first where ``strict``."""
-    for name, error in zip(block.names, block.errors, strict=True):
+    for name, error in zip(names, errors, strict=True):
         if error is not None:
             text = error if str(name).rpartition("!")[2] in error else f"row {name}: {error}"
             if strict:

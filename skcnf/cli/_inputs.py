@@ -74,9 +74,9 @@ class ImageInput:
         """Names the content; None on a stream."""
         return None if self.names is None else digest(self.source, self.intensity)
 
-    def blocks(self, featurizer: MocoFeaturizer, start: int = 0) -> Iterator[Block]:
+    def blocks(self, featurizer: MocoFeaturizer, start: int = 0, stop: int | None = None) -> Iterator[Block]:
         """Features of the images as they come, in blocks of up to the featurizer's ``batch_size``."""
-        for batch in featurizer.stream(self.source, start=start):
+        for batch in featurizer.stream(self.source, start=start, stop=stop):
             rows = [image.features for image in batch if image.features is not None]
             X = np.stack(rows) if rows else np.empty((0, featurizer.n_features_out_), np.float32)
             names = [image.name if self.names is None else self.names[image.index] for image in batch]
@@ -120,14 +120,17 @@ class FeatureInput:
         state = os.stat(self.file.path)
         return f"features {os.path.abspath(self.file.path)} {state.st_size} {state.st_mtime_ns}"
 
-    def blocks(self, size: int, start: int = 0) -> Iterator[Block]:
+    def blocks(self, size: int, start: int = 0, stop: int | None = None) -> Iterator[Block]:
         """Rows in blocks of up to ``size``; one that holds no finite numbers is unreadable."""
         for rows in self.file.blocks(size, start):
+            rows = rows if stop is None else rows[: stop - start]
             good = np.asarray(np.isfinite(np.asarray(rows, dtype=np.float64)).all(axis=1))
             names = list(range(start, start + len(rows)))
             errors = [None if ok else "it holds a value that is no finite number" for ok in good]
             start += len(rows)
             yield Block(names, errors, rows[good])
+            if start == stop:
+                return
 
 
 Input = ImageInput | FeatureInput

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from skcnf.cli._arguments import FEATURES, IMAGES, add_computing, add_groups, add_quiet, rate
+from skcnf.cli._arguments import FEATURES, IMAGES, add_cluster, add_computing, add_groups, add_quiet, rate
 from skcnf.cli._names import COLUMNS
 
 __all__ = ["add_score"]
@@ -39,6 +39,7 @@ def add_score(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--strict", action="store_true", help="stop at the first unreadable input")
     add_groups(command)
     add_computing(command)
+    add_cluster(command)
     add_quiet(command)
     command.set_defaults(run=_score, kept="finished rows are kept with -o")
 

@@ -13,7 +13,7 @@ from sklearn.pipeline import Pipeline
 from skcnf.cli._groups import GroupOf
 from skcnf.cli._inputs import Block, FeatureInput, ImageInput, Input
 from skcnf.cli._rows import Row
-from skcnf.detectors import p_values
+from skcnf.detectors._pipelines import warn_of_learning_steps
 from skcnf.moco import MocoFeaturizer
 
 __all__ = ["Scorer"]
@@ -45,7 +45,7 @@ class Scorer:
         self.featurizer = steps.pop(0)[1] if isinstance(steps[0][1], MocoFeaturizer) else None
         self.tail = Pipeline(steps) if len(steps) > 1 else steps[0][1]
         self.detector = steps[-1][1]
-        self._path, self._group_of, self._warned = path, group_of, False
+        self._path, self._group_of = path, group_of
         self._check_groups()
 
     def _check_groups(self) -> None:
@@ -74,12 +74,22 @@ class Scorer:
         if isinstance(inputs, FeatureInput) and self.featurizer is not None:
             raise ValueError(f"'{self._path}' takes images, but NEW '{inputs.file.path}' holds features.")
 
-    def blocks(self, inputs: Input, start: int) -> Iterator[Block]:
-        """Features of the inputs from number ``start`` on."""
+    def warn(self) -> None:
+        """Warn of p-values that do not hold for new rows."""
+        if self.calibrated:
+            warn_of_learning_steps(self.tail)
+
+    @property
+    def block_size(self) -> int:
+        """How many inputs are scored at a time."""
+        return _BLOCK if self.featurizer is None else self.featurizer.batch_size
+
+    def blocks(self, inputs: Input, start: int, stop: int | None = None) -> Iterator[Block]:
+        """Features of the inputs from number ``start`` on, to the one before ``stop``."""
         if isinstance(inputs, FeatureInput):
-            return inputs.blocks(_BLOCK, start)
+            return inputs.blocks(_BLOCK, start, stop)
         assert self.featurizer is not None  # check_kind
-        return inputs.blocks(self.featurizer, start)
+        return inputs.blocks(self.featurizer, start, stop)
 
     def rows(self, block: Block) -> list[Row]:
         """A row for each input of a block.
@@ -114,9 +124,6 @@ class Scorer:
         """Score, p-value, threshold and verdict of each readable input."""
         X = self._fitting(X)
         own = self.detector._checked_groups(None if self._group_of is None else groups, len(X))
-        if self.calibrated and not self._warned:  # the function, and not the method, warns of steps that learn
-            p_values(self.tail, X[:1], None if own is None else own[:1])
-            self._warned = True
         scores = self.tail.score_samples(X)
         p = self.detector._calibration().p_values(scores, own).tolist() if self.calibrated else [None] * len(X)
         thresholds = np.broadcast_to(self.detector._thresholds(own), len(X)).tolist()

@@ -15,7 +15,7 @@ from skcnf.detectors._decisions import DecisionMixin
 from skcnf.detectors._validation import warn_user
 from skcnf.moco import MocoFeaturizer
 
-__all__ = ["calibrate", "p_values", "select"]
+__all__ = ["calibrate", "p_values", "select", "warn_of_learning_steps"]
 
 
 def p_values(model: BaseEstimator, X: Any, groups: Any = None) -> np.ndarray:
@@ -57,8 +57,8 @@ def p_values(model: BaseEstimator, X: Any, groups: Any = None) -> np.ndarray:
     >>> p_values(calibrate(pipeline, X[400:]), np.full((1, 8), 9.0)).round(4)
     array([0.0099])
     """
+    warn_of_learning_steps(model)
     steps, detector = _taken_apart(model)
-    _warn_of_learning_steps(steps, detector)
     return detector.p_values(_transformed(steps, X), groups)
 
 
@@ -85,8 +85,8 @@ def select(model: BaseEstimator, X: Any, fdr: float = 0.05, groups: Any = None) 
     TypeError, ValueError
         As `p_values`, which also warns.
     """
+    warn_of_learning_steps(model)
     steps, detector = _taken_apart(model)
-    _warn_of_learning_steps(steps, detector)
     return detector.select(_transformed(steps, X), fdr, groups)
 
 
@@ -140,7 +140,9 @@ def _transformed(steps: list[tuple[str, Any]], X: Any) -> Any:
     return X
 
 
-def _warn_of_learning_steps(steps: list[tuple[str, Any]], detector: DecisionMixin) -> None:
+def warn_of_learning_steps(model: BaseEstimator) -> None:
+    """Warn if a step before the detector has learnt from the rows that calibrate it, see `p_values`."""
+    steps, detector = _taken_apart(model)
     if detector.recalibrated_:
         return
     learning = [name for name, step in steps if _learns(step)]

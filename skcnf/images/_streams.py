@@ -90,16 +90,17 @@ def decoded_batches(
     *,
     n_threads: int = 1,
     start: int = 0,
+    stop: int | None = None,
     intensity: Intensity | None = None,
 ) -> Iterator[list[DecodedImage]]:
-    """Yield what `iter_decoded` yields in lists of up to ``batch_size``.
+    """Yield what `iter_decoded` yields in lists of up to ``batch_size``, and end before image number ``stop``.
 
     Lists are full but for the last one. An iterator's are what has come within a tenth of a second, so that the images
     of a slow camera, or of a pipe that stays open, do not wait for each other.
     """
     patience = _PATIENCE if is_stream(X) else None
     feed = _Feed(
-        _jobs(X, start, intensity, lambda item, index: prepare(_to_tensor(item, index, intensity))),
+        _jobs(X, start, stop, intensity, lambda item, index: prepare(_to_tensor(item, index, intensity))),
         batch_size,
         n_threads,
     )
@@ -125,16 +126,16 @@ def _to_tensor(item: Any, index: int, intensity: Intensity | None) -> Tensor:
 
 
 def _jobs(
-    X: Any, start: int, intensity: Intensity | None, decode: Callable[[Any, int], Tensor]
+    X: Any, start: int, stop: int | None, intensity: Intensity | None, decode: Callable[[Any, int], Tensor]
 ) -> Iterator[Callable[[], DecodedImage]]:
     """Yield a function for each image of X that decodes it."""
     if is_stream(X):
-        for index, item in enumerate(islice(X, start, None), start):
+        for index, item in enumerate(islice(X, start, stop), start):
             yield partial(_decode, decode, index, item_name(item, index), [item], 0)
         return
     source = image_source(X, intensity)
     names = item_names(X, source)
-    for index in range(start, len(source)):
+    for index in range(start, len(source) if stop is None else min(stop, len(source))):
         yield partial(_decode, decode, index, names[index], source, index)
 
 

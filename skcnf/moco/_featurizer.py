@@ -265,7 +265,7 @@ class MocoFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         with RowFile(path, shape, "float32", f"{digest(source, self._intensity)} {self._identity}") as rows:
             return self._fill(source, rows)
 
-    def stream(self, X: Any, *, start: int = 0) -> Iterator[list[ImageFeatures]]:
+    def stream(self, X: Any, *, start: int = 0, stop: int | None = None) -> Iterator[list[ImageFeatures]]:
         """Featurise images as they come, in bounded memory. One that cannot be read stops no other.
 
         Features are those of `transform`, bit for bit, however the images fall into batches. So what `stream` gives
@@ -279,6 +279,8 @@ class MocoFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             second at most.
         start : int, default=0
             Images to pass over.
+        stop : int, optional
+            End before the image of this number in X.
 
         Yields
         ------
@@ -305,7 +307,7 @@ class MocoFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """
         check_is_fitted(self)
         encoder, device = self._encoder_on_device()
-        for batch in self._decoded(X, start):
+        for batch in self._decoded(X, start, stop):
             images = [decoded.image for decoded in batch if decoded.image is not None]
             rows = iter(self._encode(encoder, torch.stack(images).to(device)) if images else ())
             yield [
@@ -313,11 +315,9 @@ class MocoFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                 for decoded in batch
             ]
 
-    def _decoded(self, X: Any, start: int = 0) -> Iterator[list[DecodedImage]]:
-        n_threads = count_threads(self.n_jobs)
-        return decoded_batches(
-            X, self._resize, self.batch_size, n_threads=n_threads, start=start, intensity=self._intensity
-        )
+    def _decoded(self, X: Any, start: int = 0, stop: int | None = None) -> Iterator[list[DecodedImage]]:
+        n, threads = self.batch_size, count_threads(self.n_jobs)
+        return decoded_batches(X, self._resize, n, n_threads=threads, start=start, stop=stop, intensity=self._intensity)
 
     def _transform_stream(self, images: Iterator[Any]) -> np.ndarray:
         encoder, device = self._encoder_on_device()

@@ -229,14 +229,14 @@ def test_a_cut_fit_goes_on_to_the_same_bytes(run, images, tmp_path, monkeypatch,
     assert run(*arguments, tmp_path / "whole")[0] == 0
     stream, seen = MocoFeaturizer.stream, []
 
-    def cut(self, X, start=0):
-        for number, batch in enumerate(stream(self, X, start=start)):
+    def cut(self, X, **part):
+        for number, batch in enumerate(stream(self, X, **part)):
             if number == 2:
                 raise KeyboardInterrupt
             yield batch
 
-    def count(self, X, start=0):
-        for batch in stream(self, X, start=start):
+    def count(self, X, **part):
+        for batch in stream(self, X, **part):
             seen.append(len(batch))
             yield batch
 
