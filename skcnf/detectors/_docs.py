@@ -43,8 +43,9 @@ standardize : bool, default=True
 noise_std : float, default=0.01
     Standard deviation, in the space of X, of the noise that each batch gets anew.
 max_epochs : "auto" or int, default="auto"
-    A stage of training passes over the inliers so many times at most. "auto" is 20 where training stops by likelihood.
-    Where it stops by AUROC, "auto" is as many as make 100 steps, but at least 6 and at most 20, after the warm-up.
+    A stage of training passes over the inliers so many times at most. "auto" is 20; but where weights are averaged and
+    training stops by AUROC it is as many as make 100 steps, at least 6 and at most 20, after the warm-up
+    (`FlowRatioDetector`: always 20).
 patience : int, default=3
     Training stops after so many epochs without an improvement; the weights of the best epoch are kept.
 tol : float, default=0.0

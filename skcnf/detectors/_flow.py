@@ -73,6 +73,7 @@ class BaseFlowDetector(UpdateMixin):
     """Base of the detectors that have a flow: standardisation, tensors, training, scores and samples."""
 
     _min_features: ClassVar[int] = 2
+    _is_soon_best: ClassVar[bool] = True  # by AUROC, with averaged weights
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseOutlierDetector._parameter_constraints,
         "n_flows": [Interval(Integral, 1, None, closed="left")],
@@ -215,7 +216,8 @@ class BaseFlowDetector(UpdateMixin):
             return int(self.max_epochs)
         steps_per_epoch = -(-len(data.X) // self.batch_size)
         by_auroc = self.stopping != "likelihood" and data.X_aux_val is not None
-        enough = -(-_ENOUGH_STEPS // steps_per_epoch) if by_auroc else _MOST_EPOCHS
+        soon = by_auroc and self._is_soon_best and self.weight_averaging > 0  # plain weights get better for longer
+        enough = -(-_ENOUGH_STEPS // steps_per_epoch) if soon else _MOST_EPOCHS
         return stage.warmup_epochs + min(_MOST_EPOCHS, max(_FEWEST_EPOCHS, enough))
 
     def _trainer(self, seed: int, max_epochs: int) -> FlowTrainer:

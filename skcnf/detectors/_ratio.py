@@ -52,6 +52,7 @@ class FlowRatioDetector(BaseFlowDetector):
     """
 
     _uses_aux: ClassVar[bool] = True
+    _is_soon_best: ClassVar[bool] = False
     _without_aux: ClassVar[str] = "fitted without X_aux, it is the plain flow (FlowDetector)."
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseFlowDetector._parameter_constraints,

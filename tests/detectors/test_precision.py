@@ -74,6 +74,7 @@ def test_averaged_weights_are_the_default_and_can_be_turned_off(rows):
         (5000, {"max_epochs": 3}, 3),
         (5000, {"batch_size": 1024}, 20),
         (5000, {"warmup_epochs": 2}, 8),
+        (5000, {"weight_averaging": 0.0}, 20),
     ],
 )
 def test_auto_epochs_are_as_many_as_a_hundred_steps_take(n_rows, changes, expected):
@@ -82,3 +83,8 @@ def test_auto_epochs_are_as_many_as_a_hundred_steps_take(n_rows, changes, expect
     data = FlowData(X, X[:5], X_aux=X, X_aux_val=X[:5])
     assert detector._epochs(data, Stage(warmup_epochs=detector.warmup_epochs)) == expected
     assert detector._epochs(FlowData(X, X[:5]), Stage()) == changes.get("max_epochs", 20)
+
+
+def test_the_flow_of_a_ratio_has_the_epochs_that_it_takes():
+    X = torch.zeros(4500, 2)
+    assert FlowRatioDetector()._epochs(FlowData(X, X[:5], X_aux=X, X_aux_val=X[:5]), Stage()) == 20
