@@ -22,6 +22,7 @@ _HOME = {
     "fit_many": "skcnf.detectors",
     "p_values": "skcnf.detectors",
     "select": "skcnf.detectors",
+    "TiledDetector": "skcnf.tiling",
     "MocoFeaturizer": "skcnf.moco",
     "check_savable": "skcnf.saving",
     "info": "skcnf.saving",

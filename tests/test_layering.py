@@ -17,7 +17,7 @@ FLOORS = [
     {"cli"},
     {"exporting", "paper", "reporting", "saving"},
     {"display"},
-    {"evaluation", "explanations"},
+    {"evaluation", "explanations", "tiling"},
     {"detectors", "datasets"},
     {"moco"},
     {"images", "flows"},

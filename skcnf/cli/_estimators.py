@@ -13,6 +13,7 @@ from sklearn.pipeline import Pipeline
 
 from skcnf import detectors
 from skcnf.cli._names import DETECTORS, PYOD
+from skcnf.tiling import TiledDetector
 
 __all__ = ["apply_settings", "make_detector", "validate"]
 
@@ -40,8 +41,9 @@ def make_detector(name: str, **params: Any) -> BaseEstimator:
 def apply_settings(model: BaseEstimator, settings: Iterable[tuple[str, str]]) -> None:
     """Set parameters that came as ``--set name=value``.
 
-    A name is sought among the detector's parameters, then among the nested ones (``n_neighbors`` for
-    ``detector__n_neighbors``, ``image_size`` for ``moco__image_size``); its full name always works.
+    A name is sought among the detector's parameters (of tiles: those of `TiledDetector` first), then among the nested
+    ones (``n_neighbors`` for ``detector__n_neighbors``, ``low_res_size`` for ``moco__low_res_size``); its full name
+    always works.
 
     Raises
     ------
@@ -54,11 +56,11 @@ def apply_settings(model: BaseEstimator, settings: Iterable[tuple[str, str]]) ->
 
 def _full_name(model: BaseEstimator, name: str) -> str:
     known = model.get_params(deep=True)
+    detector = model.steps[-1][0] if isinstance(model, Pipeline) else "detector"
     if isinstance(model, Pipeline):
         known = {key: value for key, value in known.items() if "__" in key}
-        last = f"{model.steps[-1][0]}__{name}"
-        if last in known:
-            return last
+    if isinstance(model, (Pipeline, TiledDetector)) and name not in known and f"{detector}__{name}" in known:
+        return f"{detector}__{name}"
     matches = [name] if name in known else [key for key in known if key.endswith(f"__{name}")]
     if len(matches) > 1:
         raise ValueError(f"--set {name}: write one of {', '.join(sorted(matches))}.")
@@ -92,5 +94,8 @@ def validate(model: BaseEstimator) -> None:
     ValueError
         If one is out of its range (naming it, what it is and what is allowed).
     """
-    for step in [step for _, step in model.steps] if isinstance(model, Pipeline) else [model]:
-        step._validate_params()
+    parts = [step for _, step in model.steps] if isinstance(model, Pipeline) else [model]
+    if isinstance(model, TiledDetector):
+        parts += [model.featurizer, model.detector]
+    for part in parts:
+        part._validate_params()

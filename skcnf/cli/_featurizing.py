@@ -15,8 +15,7 @@ import pandas as pd
 
 from skcnf._core.row_files import RowFile
 from skcnf.cli._console import Console
-from skcnf.cli._inputs import Block, FeatureInput, ImageInput, Input
-from skcnf.moco import MocoFeaturizer
+from skcnf.cli._inputs import Block, FeatureInput, Featurizer, ImageInput, Input
 
 __all__ = ["Features", "features_of", "report_unreadable", "stored_features"]
 
@@ -38,7 +37,7 @@ class Features:
 
 
 def features_of(
-    inputs: Input, featurizer: MocoFeaturizer | None, role: str, args: argparse.Namespace, console: Console
+    inputs: Input, featurizer: Featurizer | None, role: str, args: argparse.Namespace, console: Console
 ) -> Features:
     """Features of all readable inputs; the others are told one by one.
 
@@ -74,7 +73,7 @@ def _read(inputs: FeatureInput, strict: bool, console: Console) -> tuple[int, np
 
 
 def _featurized(
-    inputs: ImageInput, featurizer: MocoFeaturizer, args: argparse.Namespace, console: Console
+    inputs: ImageInput, featurizer: Featurizer, args: argparse.Namespace, console: Console
 ) -> tuple[int, np.ndarray, np.ndarray]:
     names = np.array(inputs.names, dtype=object)
     identity = f"{inputs.identity} {featurizer._identity}"
@@ -88,7 +87,7 @@ def _featurized(
     return len(names), names[readable], X if readable.all() else X[readable]
 
 
-def _fill(rows: RowFile, inputs: ImageInput, featurizer: MocoFeaturizer, strict: bool, console: Console) -> None:
+def _fill(rows: RowFile, inputs: ImageInput, featurizer: Featurizer, strict: bool, console: Console) -> None:
     """Write the features of all images, NaN for those that cannot be read."""
     with console.bar(inputs.n_rows, rows.n_done) as bar:
         for block in inputs.blocks(featurizer, rows.n_done):

@@ -12,6 +12,7 @@ from skcnf.cli._arguments import (
     add_encoder,
     add_groups,
     add_quiet,
+    count,
     rate,
     seed,
     setting,
@@ -38,6 +39,13 @@ def add_fit(commands: argparse._SubParsersAction) -> None:
     )
     _add_inputs(command)
     _add_detector(command)
+    command.add_argument(
+        "--tiles",
+        type=count,
+        metavar="SIZE",
+        help="judge each image by its least normal tile of SIZE pixels, for small defects; tiles overlap by half ("
+        "--set overlap=0.75: more), and images of different sizes need --set image_size=512 or (384,512), height first",
+    )
     command.add_argument("--strict", action="store_true", help="stop at the first unreadable input")
     add_encoder(command)
     add_groups(command)

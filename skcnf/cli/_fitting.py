@@ -18,12 +18,13 @@ from skcnf.cli._console import Console
 from skcnf.cli._estimators import apply_settings, make_detector, validate
 from skcnf.cli._featurizing import Features, features_of, stored_features
 from skcnf.cli._groups import GroupOf, group_lookup
-from skcnf.cli._inputs import ImageInput, Input, open_input
+from skcnf.cli._inputs import Featurizer, ImageInput, Input, open_input
 from skcnf.cli._paths import check_not_overwritten
 from skcnf.detectors import BaseFlowDetector, GaussianDetector
 from skcnf.images import iter_decoded, resize_and_crop
 from skcnf.moco import OFFICIAL_CHECKPOINTS, MocoFeaturizer, resolve_weights
 from skcnf.saving import check_savable, save
+from skcnf.tiling import TiledDetector
 
 __all__ = ["run_fit"]
 
@@ -37,6 +38,7 @@ class _Task:
 
     detector: BaseEstimator
     featurizer: MocoFeaturizer | None
+    tiled: TiledDetector | None
     normal: Input
     aux: list[Input]
     bundled_aux: bool
@@ -47,10 +49,42 @@ class _Task:
     @property
     def model(self) -> BaseEstimator:
         """What is saved."""
-        return _model(self.detector, self.featurizer)
+        return _model(self.detector, self.featurizer, self.tiled)
+
+    @property
+    def fitted(self) -> list[BaseEstimator]:
+        """The detector and, for images, the featurizer, once both are fitted."""
+        if self.tiled is not None:
+            return [self.tiled.detector_, self.tiled.featurizer_]
+        return [self.detector] if self.featurizer is None else [self.detector, self.featurizer]
+
+    def encoders(self) -> tuple[Featurizer | None, Featurizer | None]:
+        """What makes features of normal images, and of all others; None where inputs are features."""
+        if self.tiled is not None:
+            assert isinstance(self.normal, ImageInput)  # `_check_kinds`
+            return self.tiled._prepare(self.normal.source), self.tiled._encoder
+        if self.featurizer is not None:
+            self.featurizer.fit(iter(()))  # it looks at the weights alone
+        return self.featurizer, self.featurizer
+
+    def learn(self, X: Any, X_aux: Any) -> None:
+        """Fit the detector; of tiles, X and each part of X_aux hold a row for each image."""
+        if self.tiled is None:
+            self.detector.fit(X, X_aux=X_aux)
+        else:
+            self.tiled._fit_rows(X, X_aux)
+
+    def recalibrate(self, X: Any, groups: Any) -> None:
+        """Calibrate by rows of other inputs."""
+        if self.tiled is None:
+            self.detector.recalibrate(X, groups=groups)
+        else:
+            self.tiled._recalibrate_by(self.tiled._score_rows(X), groups)
 
 
-def _model(detector: BaseEstimator, featurizer: MocoFeaturizer | None) -> BaseEstimator:
+def _model(detector: BaseEstimator, featurizer: MocoFeaturizer | None, tiled: TiledDetector | None) -> BaseEstimator:
+    if tiled is not None:
+        return tiled
     return detector if featurizer is None else Pipeline([("moco", featurizer), ("detector", detector)])
 
 
@@ -62,20 +96,20 @@ def run_fit(args: argparse.Namespace) -> int:
         task = _prepare(args, console)
         counts = _fit(task, args, console)
         thumbnails = _thumbnails(task.normal, args.intensity) if args.keep_thumbnails else None
-        task.detector.set_params(**_neutral(task.detector))
-        if task.featurizer is not None:
-            task.featurizer.set_params(device="auto", n_jobs=None)
+        for part in task.fitted:
+            part.set_params(**_neutral(part))
         save(task.model, args.output, thumbnails=thumbnails, about=counts)
         for leftover in stored_features(args.output):
             leftover.unlink(missing_ok=True)
-    console.result(f"{args.output}: {_summary(task.detector)}")
+    console.result(f"{args.output}: {_summary(task)}")
     return 0
 
 
-def _neutral(detector: BaseEstimator) -> dict[str, Any]:
+def _neutral(part: BaseEstimator) -> dict[str, Any]:
     """Parameters of how a fit was run, which the model need not know: another machine may lack the device."""
-    known = detector.get_params(deep=False)
-    return {name: value for name, value in {"device": "auto", "verbose": False}.items() if name in known}
+    known = part.get_params(deep=False)
+    neutral = {"device": "auto", "verbose": False, "n_jobs": None}
+    return {name: value for name, value in neutral.items() if name in known}
 
 
 def _prepare(args: argparse.Namespace, console: Console) -> _Task:
@@ -92,15 +126,17 @@ def _prepare(args: argparse.Namespace, console: Console) -> _Task:
         args.detector, random_state=args.seed, device=args.device, verbose=not args.quiet, **_rate(args)
     )
     featurizer = _featurizer(args) if isinstance(normal, ImageInput) else None
-    apply_settings(_model(detector, featurizer), args.set)
-    validate(_model(detector, featurizer))
-    check_savable(_model(detector, featurizer))
+    tiled = None if args.tiles is None else TiledDetector(featurizer, detector, tile=args.tiles)
+    model = _model(detector, featurizer, tiled)
+    apply_settings(model, args.set)
+    validate(model)
+    check_savable(model)
     bundled_aux = _takes_bundled_aux(args, detector, featurizer, console)
     if not _uses_aux(detector):
         aux = []
     roots = [args.normal, *([] if args.calibration is None else [args.calibration])]
     group_of = group_lookup(args, roots)
-    return _Task(detector, featurizer, normal, aux, bundled_aux, calibration, group_of, args.seed)
+    return _Task(detector, featurizer, tiled, normal, aux, bundled_aux, calibration, group_of, args.seed)
 
 
 def _rate(args: argparse.Namespace) -> dict[str, float]:
@@ -125,7 +161,7 @@ def _check_kinds(args: argparse.Namespace, normal: Input, aux: list[Input], cali
             )
     if [args.normal, *(args.aux or ()), args.calibration].count("-") > 1:
         raise ValueError("'-' (paths on standard input) can be given once.")
-    image_options = ("weights", "low_res", "intensity", "group_by_folder", "keep_thumbnails")
+    image_options = ("weights", "low_res", "intensity", "group_by_folder", "keep_thumbnails", "tiles")
     names = [name for name in image_options if getattr(args, name)]
     if names and not is_images:
         raise ValueError(f"--{names[0].replace('_', '-')} is for images, but NORMAL holds features.")
@@ -179,23 +215,28 @@ def _why_not_bundled(featurizer: MocoFeaturizer | None) -> str | None:
 
 def _fit(task: _Task, args: argparse.Namespace, console: Console) -> dict[str, int]:
     """Fit and calibrate the detector; returns the number of inputs of each role."""
-    if task.featurizer is not None:
-        task.featurizer.fit(iter(()))  # it looks at the weights alone
-    normal = features_of(task.normal, task.featurizer, "NORMAL", args, console)
-    aux = [features_of(aux, task.featurizer, "--aux", args, console) for aux in task.aux]
+    encoder, other_encoder = task.encoders()
+    normal = features_of(task.normal, encoder, "NORMAL", args, console)
+    aux = [features_of(aux, other_encoder, "--aux", args, console) for aux in task.aux]
     other = None
     if task.calibration is not None:
-        other = features_of(task.calibration, task.featurizer, "--calibration", args, console)
+        other = features_of(task.calibration, other_encoder, "--calibration", args, console)
     for role, rows in [("--aux", rows) for rows in aux] + ([] if other is None else [("--calibration", other)]):
         if rows.X.shape[1] != normal.X.shape[1]:
             raise ValueError(
                 f"{role} has {rows.X.shape[1]} features in each row, but NORMAL has {normal.X.shape[1]}; the same "
                 "encoder must make both."
             )
-    X_aux: Any = _bundled_aux() if task.bundled_aux else tuple(rows.X for rows in aux) or None
+    X_aux: Any = _bundled_aux() if task.bundled_aux else tuple(_of_tiles(task, rows.X) for rows in aux) or None
     _fit_detector(task, normal, X_aux, other)
-    parts = {"normal_inputs": len(normal.X), "auxiliary_inputs": 0 if X_aux is None else sum(map(len, X_aux))}
+    n_aux = len(X_aux[0]) if task.bundled_aux else sum(len(rows.X) for rows in aux)
+    parts = {"normal_inputs": len(normal.X), "auxiliary_inputs": n_aux}
     return {**parts, "calibration_inputs": 0 if other is None else len(other.X)}
+
+
+def _of_tiles(task: _Task, X: Any) -> Any:
+    """Return auxiliary rows as the detector takes them: those of an image's tiles stand side by side in ``X``."""
+    return X if task.tiled is None else task.tiled._as_tiles(X)
 
 
 def _bundled_aux() -> tuple[np.ndarray]:
@@ -211,10 +252,10 @@ def _fit_detector(task: _Task, normal: Features, X_aux: Any, other: Features | N
     rows, held_out = normal, other
     if other is None and task.group_of is not None:
         rows, held_out = _split(task, normal)
-    task.detector.fit(rows.X, X_aux=X_aux)
+    task.learn(rows.X, X_aux)
     if held_out is not None:
         groups = None if task.group_of is None else [task.group_of(name) for name in held_out.names]
-        task.detector.recalibrate(held_out.X, groups=groups)
+        task.recalibrate(held_out.X, groups)
 
 
 def _split(task: _Task, normal: Features) -> tuple[Features, Features]:
@@ -240,11 +281,16 @@ def _thumbnails(normal: Input, intensity: Any) -> np.ndarray:
     return torch.stack(images).permute(0, 2, 3, 1).contiguous().numpy()
 
 
-def _summary(detector: BaseEstimator) -> str:
+def _summary(task: _Task) -> str:
+    detector, tiled = task.fitted[0], task.tiled
     scores = getattr(detector, "calibration_scores_", None)
-    text = f"{type(detector).__name__} of {detector.n_features_in_} features, threshold {detector.offset_:.6g}"
+    text = f"{type(detector).__name__} of {detector.n_features_in_} features"
+    if tiled is not None:
+        text += f" for each of {len(tiled._grid(tiled.size_))} tiles"
+    text += f", threshold {detector.offset_:.6g}"
     if scores is None:
-        return f"{text} for {detector.contamination:g} of the training rows; no calibration rows, so no p-values"
+        rows = "rows" if tiled is None else "images"
+        return f"{text} for {detector.contamination:g} of the training {rows}; no calibration {rows}, so no p-values"
     groups = f" in {len(detector.group_offsets_)} groups" if detector.group_offsets_ else ""
     rate = f"for a false-alarm rate of {detector.false_alarm_rate_:g}"
-    return f"{text} {rate}, set by {len(scores):,} calibration rows{groups}"
+    return f"{text} {rate}, set by {len(scores):,} calibration {'rows' if tiled is None else 'images'}{groups}"

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -18,10 +18,14 @@ from skcnf.images import IMAGE_SUFFIXES, Intensity, digest, image_source, item_n
 
 if TYPE_CHECKING:
     from skcnf.moco import MocoFeaturizer
+    from skcnf.tiling import TileEncoder
+
+Featurizer: TypeAlias = "MocoFeaturizer | TileEncoder"
 
 __all__ = [
     "Block",
     "FeatureInput",
+    "Featurizer",
     "ImageInput",
     "Input",
     "open_input",
@@ -74,8 +78,8 @@ class ImageInput:
         """Names the content; None on a stream."""
         return None if self.names is None else digest(self.source, self.intensity)
 
-    def blocks(self, featurizer: MocoFeaturizer, start: int = 0, stop: int | None = None) -> Iterator[Block]:
-        """Features of the images as they come, in blocks of up to the featurizer's ``batch_size``."""
+    def blocks(self, featurizer: Featurizer, start: int = 0, stop: int | None = None) -> Iterator[Block]:
+        """Features of the images as they come, in the featurizer's batches."""
         for batch in featurizer.stream(self.source, start=start, stop=stop):
             rows = [image.features for image in batch if image.features is not None]
             X = np.stack(rows) if rows else np.empty((0, featurizer.n_features_out_), np.float32)

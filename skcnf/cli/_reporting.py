@@ -21,6 +21,7 @@ from skcnf.images import Intensity, iter_decoded, read_image
 from skcnf.moco import MocoFeaturizer
 from skcnf.reporting import Decision, read_scores, write_report
 from skcnf.saving import load, load_thumbnails
+from skcnf.tiling import TiledDetector
 
 __all__ = ["report_scores", "run_report"]
 
@@ -75,26 +76,38 @@ def report_scores(
     rows = read_scores(scores)
     if not rows:
         raise ValueError(f"'{scores}' holds no row.")
-    steps = [model] if not isinstance(model, Pipeline) else [step for _, step in model.steps]
-    decision = Decision(fdr=fdr) if model is None else _decision(steps[-1], fdr)
-    opener = _opener(getattr(steps[0], "intensity", None), inputs)
+    first, last = _ends(model)
+    decision = Decision(fdr=fdr) if model is None else _decision(last, fdr)
+    opener = _opener(getattr(first, "intensity", None), inputs)
     pictures = None
-    if opener is not None and isinstance(steps[0], MocoFeaturizer):
-        pictures = explain(rows, model, opener, thumbnails)
+    if opener is not None and isinstance(first, MocoFeaturizer):
+        pictures = explain(rows, model, first, opener, thumbnails)
     write_report(rows, output, decision=decision, open_image=opener, title=title, pictures=pictures)
+
+
+def _ends(model: Any) -> tuple[Any, Any]:
+    """What takes the inputs, and what judges them."""
+    if isinstance(model, TiledDetector):
+        return model.featurizer_, model
+    return (model[0], model[-1]) if isinstance(model, Pipeline) else (model, model)
 
 
 def _decision(detector: Any, fdr: float | None) -> Decision:
     scores = getattr(detector, "calibration_scores_", None)
     if scores is None:
-        return Decision(detector=type(detector).__name__)
+        return Decision(detector=_name(detector))
     return Decision(
         false_alarm_rate=None if fdr is not None else detector.false_alarm_rate_,
         fdr=fdr,
         n_calibration=len(scores),
         calibration_scores=scores,
-        detector=type(detector).__name__,
+        detector=_name(detector),
     )
+
+
+def _name(detector: Any) -> str:
+    of = f" of {type(detector.detector).__name__}" if isinstance(detector, TiledDetector) else ""
+    return f"{type(detector).__name__}{of}"
 
 
 def _opener(intensity: Intensity | None, inputs: Input | None) -> Callable[[str], np.ndarray] | None:

@@ -48,11 +48,10 @@ def _scorer(args: argparse.Namespace) -> Scorer:
     check_file(args.model, "MODEL")
     scorer = Scorer(load(args.model), args.model, group_lookup(args, args.new))
     device = str(resolve_device(args.device))
-    for step in (scorer.featurizer, scorer.detector):
-        known = {} if step is None else step.get_params(deep=False)
+    for part in scorer.parts:
+        known = part.get_params(deep=False)
         chosen = {"device": device, "n_jobs": args.n_jobs}
-        if step is not None:
-            step.set_params(**{name: value for name, value in chosen.items() if name in known})
+        part.set_params(**{name: value for name, value in chosen.items() if name in known})
     if args.fdr is not None and not scorer.calibrated:
         raise ValueError(
             f"--fdr needs p-values, and '{args.model}' has no calibration rows; fit it with --calibration."

@@ -11,14 +11,23 @@ from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 
 from skcnf.cli._groups import GroupOf
-from skcnf.cli._inputs import Block, FeatureInput, ImageInput, Input
+from skcnf.cli._inputs import Block, FeatureInput, Featurizer, ImageInput, Input
 from skcnf.cli._rows import Row
 from skcnf.detectors._pipelines import warn_of_learning_steps
 from skcnf.moco import MocoFeaturizer
+from skcnf.tiling import TiledDetector
 
 __all__ = ["Scorer"]
 
 _BLOCK = 4096
+
+
+class _Lowest:
+    """The end of a `TiledDetector` as that of a pipeline: from rows, one for each image, to scores."""
+
+    def __init__(self, tiled: TiledDetector) -> None:
+        self.n_features_in_ = tiled._encoder.n_features_out_
+        self.score_samples = tiled._score_rows
 
 
 class Scorer:
@@ -33,6 +42,17 @@ class Scorer:
     group_of : callable or None
         The group of an input by its name.
 
+    Attributes
+    ----------
+    featurizer : MocoFeaturizer, TileEncoder or None
+        What makes rows of images.
+    tail : estimator
+        What scores rows.
+    detector : estimator
+        What judges scores.
+    parts : list of estimator
+        Those with parameters of how and where to compute.
+
     Raises
     ------
     ValueError
@@ -41,10 +61,16 @@ class Scorer:
 
     def __init__(self, model: BaseEstimator, path: Path, group_of: GroupOf | None) -> None:
         self.model = model
-        steps = list(model.steps) if isinstance(model, Pipeline) else [("detector", model)]
-        self.featurizer = steps.pop(0)[1] if isinstance(steps[0][1], MocoFeaturizer) else None
-        self.tail = Pipeline(steps) if len(steps) > 1 else steps[0][1]
-        self.detector = steps[-1][1]
+        self.featurizer: Featurizer | None
+        if isinstance(model, TiledDetector):
+            self.featurizer, self.tail, self.detector = model._encoder, _Lowest(model), model.detector_
+            self.parts = [model.featurizer_, model.detector_]
+        else:
+            steps = list(model.steps) if isinstance(model, Pipeline) else [("detector", model)]
+            self.featurizer = steps.pop(0)[1] if isinstance(steps[0][1], MocoFeaturizer) else None
+            self.tail = Pipeline(steps) if len(steps) > 1 else steps[0][1]
+            self.detector = steps[-1][1]
+            self.parts = [part for part in (self.featurizer, self.detector) if part is not None]
         self._path, self._group_of = path, group_of
         self._check_groups()
 
@@ -76,7 +102,7 @@ class Scorer:
 
     def warn(self) -> None:
         """Warn of p-values that do not hold for new rows."""
-        if self.calibrated:
+        if self.calibrated and isinstance(self.tail, BaseEstimator):
             warn_of_learning_steps(self.tail)
 
     @property

@@ -26,7 +26,7 @@ from skcnf.detectors._validation import (
 )
 from skcnf.flows import FlowTask, train_together
 
-__all__ = ["BaseOutlierDetector", "FitRows", "FitSteps"]
+__all__ = ["BaseOutlierDetector", "FitRows", "FitSteps", "rows_of"]
 
 FitSteps = Generator[Sequence[FlowTask]]  # of flows that the caller trains before it asks for more
 
@@ -39,8 +39,8 @@ class FitRows:
     ----------
     train : ndarray of shape (n, d)
         Inliers to learn from.
-    calibration : ndarray of shape (n_calibration, d) or None
-        Inliers that nothing learns from; None where ``contamination`` is a float.
+    calibration : ndarray of shape (n_calibration, d) or (n_calibration, k, d), or None
+        Inliers that nothing learns from, as units of one row or of k; None where ``contamination`` is a float.
     X_aux : ndarray of shape (m, d) or None
     seed : int
     """
@@ -49,6 +49,11 @@ class FitRows:
     calibration: np.ndarray | None
     X_aux: np.ndarray | None
     seed: int
+
+
+def rows_of(units: np.ndarray) -> np.ndarray:
+    """Return the rows (n * k, d) of units (n, k, d); rows (n, d) come back as they are."""
+    return units.reshape(-1, units.shape[-1])
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -110,16 +115,27 @@ class BaseOutlierDetector(OutlierMixin, DecisionMixin, metaclass=ABCMeta):
             train_together(tasks)
         return self
 
-    def _fit_in_steps(self, X: Any, y: Any, X_aux: Any) -> FitSteps:
+    def _fit_units(self, X: Any, rows_per_unit: int, X_aux: Any) -> BaseOutlierDetector:
+        """``fit`` to units of several rows that follow each other in X, as an image's tiles do.
+
+        Units are what is held out and calibrated: no unit has rows on both sides of the split, and a unit's score is
+        that of its lowest row.
+        """
+        for tasks in self._fit_in_steps(X, None, X_aux, rows_per_unit):
+            train_together(tasks)
+        return self
+
+    def _fit_in_steps(self, X: Any, y: Any, X_aux: Any, rows_per_unit: int = 1) -> FitSteps:
         """``fit``, but for the training of flows: whoever iterates does the tasks before asking for the next."""
         before = dict(self.__dict__)
         try:
             X, X_aux = self._checked(X, y, X_aux)
             if X_aux is None and self._uses_aux:
                 warn_user(self, self._without_aux)
-            rows = self._split(X, X_aux, check_random_state(self.random_state))
+            units = X if rows_per_unit == 1 else X.reshape(-1, rows_per_unit, X.shape[1])
+            rows = self._split(units, X_aux, check_random_state(self.random_state))
             yield from self._training(rows)
-            self._learn_offset(X, rows.calibration)
+            self._learn_offset(units, rows.calibration)
         except BaseException:  # also on an interrupt: never leave a half-fitted detector
             self.__dict__.clear()
             self.__dict__.update(before)
@@ -140,19 +156,22 @@ class BaseOutlierDetector(OutlierMixin, DecisionMixin, metaclass=ABCMeta):
     _without_aux: ClassVar[str] = "fitted without X_aux."
 
     def _split(self, X: np.ndarray, X_aux: np.ndarray | None, random_state: np.random.RandomState) -> FitRows:
-        """Hold out rows to calibrate with; where ``contamination`` is a float, every row is learnt from."""
+        """Hold out units to calibrate with; where ``contamination`` is a float, every row is learnt from.
+
+        X holds units: rows (n, d), or several rows each (n, k, d).
+        """
         seed = int(random_state.randint(2**31 - 1))
         if self.contamination != "auto":
-            return FitRows(train=X, calibration=None, X_aux=X_aux, seed=seed)
+            return FitRows(train=rows_of(X), calibration=None, X_aux=X_aux, seed=seed)
         train, held_out = self._hold_out(len(X), random_state)
-        return FitRows(train=X[train], calibration=X[held_out], X_aux=X_aux, seed=seed)
+        return FitRows(train=rows_of(X[train]), calibration=X[held_out], X_aux=X_aux, seed=seed)
 
     def _hold_out(
-        self, n_rows: int, random_state: np.random.RandomState, at_least: int = 1
+        self, n_units: int, random_state: np.random.RandomState, at_least: int = 1
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Draw row numbers (train, held out): ``at_least`` so many are held out, but one is left to train on."""
-        n_held_out = min(n_rows - 1, max(at_least, round(self.validation_fraction * n_rows)))
-        order = random_state.permutation(n_rows)
+        """Draw numbers of units (train, held out): ``at_least`` so many are held out, but one is left to train on."""
+        n_held_out = min(n_units - 1, max(at_least, round(self.validation_fraction * n_units)))
+        order = random_state.permutation(n_units)
         return order[n_held_out:], order[:n_held_out]
 
     def _training(self, rows: Any) -> FitSteps:
@@ -169,12 +188,16 @@ class BaseOutlierDetector(OutlierMixin, DecisionMixin, metaclass=ABCMeta):
         """Scores of validated rows, float64, higher = more normal."""
 
     def _learn_offset(self, X: np.ndarray, calibration: np.ndarray | None) -> None:
-        """Set ``offset_`` by the scores of held-out rows, or of all rows where ``contamination`` is a float."""
+        """Set ``offset_`` by the scores of held-out units, or of all units where ``contamination`` is a float."""
         if calibration is not None:
-            self._apply(Calibration.of(self._score_samples(calibration)), self.false_alarm_rate, recalibrated=False)
+            self._apply(Calibration.of(self._score_units(calibration)), self.false_alarm_rate, recalibrated=False)
             return
         self._forget_calibration()
-        self.offset_ = float(np.percentile(self._score_samples(X), 100.0 * float(self.contamination)))
+        self.offset_ = float(np.percentile(self._score_units(X), 100.0 * float(self.contamination)))
+
+    def _score_units(self, X: np.ndarray) -> np.ndarray:
+        """Scores (n,) of rows (n, d), or of units of several rows (n, k, d): a unit has that of its lowest row."""
+        return self._score_samples(rows_of(X)).reshape(len(X), -1).min(axis=1)
 
     def score_samples(self, X: Any) -> np.ndarray:
         """Return the score of each row; higher = more normal.

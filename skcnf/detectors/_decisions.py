@@ -208,12 +208,15 @@ class DecisionMixin(BaseEstimator):
         ValueError
             If an argument is malformed; nothing has changed then.
         """
-        scores = self.score_samples(X)
+        return self._recalibrate_by(self.score_samples(X), groups)
+
+    # What users of scores at hand need: the command line, which streams
+
+    def _recalibrate_by(self, scores: np.ndarray, groups: Any) -> DecisionMixin:
+        """``recalibrate`` by the scores (n,) of new inliers."""
         groups = None if groups is None else check_groups(groups, len(scores))
         self._apply(Calibration.of(scores, groups), getattr(self, "false_alarm_rate_", self.false_alarm_rate), True)
         return self
-
-    # What users of scores at hand need: the command line, which streams
 
     def _verdicts(self, scores: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
         """``predict`` of scores (m,) and checked groups."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from skcnf._core.devices import resolve_device
 from skcnf._core.rows import StreamedRows, row_batches
-from skcnf.detectors._base import BaseOutlierDetector, FitRows, FitSteps
+from skcnf.detectors._base import BaseOutlierDetector, FitRows, FitSteps, rows_of
 from skcnf.detectors._docs import with_shared_parameters
 from skcnf.detectors._updates import UpdateMixin
 from skcnf.detectors._validation import warn_user
@@ -149,12 +149,12 @@ class BaseFlowDetector(UpdateMixin):
     def _split(self, X: np.ndarray, X_aux: np.ndarray | None, random_state: np.random.RandomState) -> FlowRows:
         train, held_out = self._hold_out(len(X), random_state, at_least=2)
         half = len(held_out) // 2
-        # of two rows only one is held out: it does both
+        # of two units only one is held out: it does both
         validation, calibration = (held_out[:half], held_out[half:]) if half else (held_out, held_out)
         aux = None if X_aux is None else _split_aux(X_aux, random_state)
         return FlowRows(
-            train=X[train],
-            validation=X[validation],
+            train=rows_of(X[train]),
+            validation=rows_of(X[validation]),
             calibration=X[calibration] if self.contamination == "auto" else None,
             X_aux=X_aux,
             aux=aux,

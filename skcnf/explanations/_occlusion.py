@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from skcnf.images import TileGrid
+
 __all__ = ["OcclusionMap", "occlusion_map"]
 
 _BATCH = 64  # covered copies of the image that are in memory at a time
@@ -84,34 +86,19 @@ def occlusion_map(
         raise ValueError(f"patch={patch} must lie between 1 and the shorter side, {min(image.shape[:2])}.")
     if not 1 <= stride <= patch:
         raise ValueError(f"stride={stride} must lie between 1 and patch={patch}, so that no pixel is left out.")
-    tops, lefts = (_starts(extent, patch, stride) for extent in image.shape[:2])
+    grid = TileGrid.over((image.shape[0], image.shape[1]), patch, stride)
     whole = float(score_images(image[None])[0])
-    scores = [np.asarray(score_images(batch)) for batch in _covered(image, tops, lefts, patch)]
-    changes = np.concatenate(scores).reshape(len(tops), len(lefts)) - whole
-    return OcclusionMap(changes, tops, lefts, patch, _heat(changes, tops, lefts, patch, image.shape[:2]))
+    scores = [np.asarray(score_images(batch)) for batch in _covered(image, grid)]
+    changes = np.concatenate(scores).reshape(len(grid.tops), len(grid.lefts)) - whole
+    return OcclusionMap(changes, grid.tops, grid.lefts, patch, grid.heat(changes))
 
 
-def _starts(extent: int, patch: int, stride: int) -> np.ndarray:
-    """Where patches begin along one side; the last ends at the border."""
-    starts = np.arange(0, extent - patch + 1, stride)
-    return starts if starts[-1] == extent - patch else np.append(starts, extent - patch)
-
-
-def _covered(image: np.ndarray, tops: np.ndarray, lefts: np.ndarray, patch: int) -> Iterator[np.ndarray]:
+def _covered(image: np.ndarray, grid: TileGrid) -> Iterator[np.ndarray]:
     """Copies of the image, each with one patch in the image's mean colour, batch by batch."""
     colour = image.mean(axis=(0, 1)).round().astype(np.uint8)
-    places = [(top, left) for top in tops for left in lefts]
-    for start in range(0, len(places), _BATCH):
-        batch = np.repeat(image[None], len(places[start : start + _BATCH]), axis=0)
-        for copy, (top, left) in zip(batch, places[start : start + _BATCH], strict=True):
-            copy[top : top + patch, left : left + patch] = colour
+    for start in range(0, len(grid), _BATCH):
+        places = grid.places[start : start + _BATCH]
+        batch = np.repeat(image[None], len(places), axis=0)
+        for copy, (top, left) in zip(batch, places, strict=True):
+            copy[top : top + grid.side, left : left + grid.side] = colour
         yield batch
-
-
-def _heat(changes: np.ndarray, tops: np.ndarray, lefts: np.ndarray, patch: int, shape: tuple[int, ...]) -> np.ndarray:
-    total, count = np.zeros(shape), np.zeros(shape)
-    for row, top in enumerate(tops):
-        for column, left in enumerate(lefts):
-            total[top : top + patch, left : left + patch] += changes[row, column]
-            count[top : top + patch, left : left + patch] += 1
-    return total / count

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tvf
 
-__all__ = ["as_tensor", "resize_and_crop", "standardize_images"]
+__all__ = ["as_tensor", "resize_and_crop", "resize_image", "standardize_images"]
 
 
 def as_tensor(array: np.ndarray) -> Tensor:
@@ -29,6 +29,11 @@ def resize_and_crop(image: Tensor, size: int) -> Tensor:
     top, left = (height - side) // 2, (width - side) // 2
     square = image[..., top : top + side, left : left + side]
     return square if side == size else tvf.resize(square, [size, size], antialias=True)
+
+
+def resize_image(image: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Resize ``image`` (..., 3, h, w), uint8, to ``shape`` = (height, width) with antialiasing. Nothing is cropped."""
+    return image if tuple(image.shape[-2:]) == shape else tvf.resize(image, list(shape), antialias=True)
 
 
 def standardize_images(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:

@@ -71,7 +71,8 @@ def save(
     ----------
     model : estimator
         A fitted detector of this package (of `PyODDetector`, one of pyod's KNN), or a Pipeline of `MocoFeaturizer`,
-        scikit-learn's StandardScaler, MinMaxScaler, RobustScaler, MaxAbsScaler, Normalizer and PCA, and a detector.
+        scikit-learn's StandardScaler, MinMaxScaler, RobustScaler, MaxAbsScaler, Normalizer and PCA, and a detector, or
+        a `TiledDetector` of `MocoFeaturizer` and such a detector.
         Encoders of this package are stored in the file. Of any other module the digest of its weights is stored, and
         `load` must be given the module. Caches (``memory``) and ``n_jobs`` are not saved.
     path : path
@@ -209,8 +210,8 @@ def info(path: str | os.PathLike[str]) -> dict[str, Any]:
     dict
         Plain values: ``format``, ``detector``, ``steps`` (of a pipeline), ``encoder`` (with a featurizer), ``features``
         (how many the detector takes), ``threshold``, ``false_alarm_rate``, ``calibration_rows``, ``groups``,
-        ``thumbnails``, ``parameters`` (of the detector), and all that ``about`` told, ``date`` and ``skcnf_version``
-        among it. What a model does not have is None.
+        ``thumbnails``, ``tiles`` (of a `TiledDetector`), ``parameters`` (of the detector), and all that ``about`` told,
+        ``date`` and ``skcnf_version`` among it. What a model does not have is None.
 
     Raises
     ------
@@ -236,9 +237,17 @@ def info(path: str | os.PathLike[str]) -> dict[str, Any]:
             "calibration_rows": None if scores is None else len(scores),
             "groups": len(attributes.get("group_offsets_", ())),
             "thumbnails": 0 if thumbnails is None else len(thumbnails),
+            "tiles": _tiles(header["model"]),
             "parameters": detector["params"],
             **header["about"],
         }
+
+
+def _tiles(model: dict[str, Any]) -> str | None:
+    if model["class"] != "TiledDetector":
+        return None
+    (height, width), params = model["size"], model["params"]
+    return f"{params['tile']} px, overlap {params['overlap']:g}, of images of {height} x {width} px"
 
 
 def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Store]:
@@ -249,4 +258,7 @@ def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Store]:
 
 
 def _nodes(model: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the nodes of the steps; their tensors are numbered in this order, unless the detector is alone."""
+    if model["class"] == "TiledDetector":
+        return [model["featurizer"], model["detector"]]
     return [node for _, node in model["steps"]] if model["class"] == "Pipeline" else [model]

@@ -1,4 +1,4 @@
-"""Estimators as nodes of a JSON tree, and back: detectors, scalers, PCA, pyod's KNN, featurizers, pipelines."""
+"""Estimators as nodes of a JSON tree, and back: detectors, scalers, PCA, pyod's KNN, featurizers, pipelines, tiles."""
 
 from __future__ import annotations
 
@@ -7,21 +7,28 @@ from typing import Any
 import numpy as np
 import torch
 from pyod.models.knn import KNN
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.pipeline import Pipeline
 from torch import nn
 
-from skcnf.detectors import PyODDetector
+from skcnf.detectors import BaseOutlierDetector, PyODDetector
 from skcnf.moco import MocoFeaturizer
 from skcnf.saving._featurizers import featurizer_node, featurizer_of
 from skcnf.saving._kinds import Array, Store, require
 from skcnf.saving._schema import CLASSES, kinds_of, may_be_missing
+from skcnf.tiling import TiledDetector
 
 __all__ = ["NotSavableError", "estimator_node", "estimator_of", "steps_of"]
 
 _PIPELINES = "a Pipeline of these"
+_TILED = "a TiledDetector of MocoFeaturizer and one of these detectors"
+_TILED_PARTS: tuple[tuple[str, type[BaseEstimator]], ...] = (
+    ("featurizer", MocoFeaturizer),
+    ("detector", BaseOutlierDetector),
+)
 # Parameters of the machine that fitted, which another may not follow: a cache holds pickles, `n_jobs` starts processes.
 _LEFT_OUT = ("memory", "n_jobs")
+_NODES = ("detector", "featurizer", "weights")  # parameters that have nodes, or fields, of their own
 _KNN_CHOICES = {
     "method": ("largest", "mean", "median"),
     "algorithm": ("auto", "ball_tree", "kd_tree", "brute"),
@@ -54,6 +61,8 @@ def estimator_node(estimator: BaseEstimator, prefix: str, store: Store | None) -
         return _pipeline_node(estimator, prefix, store)
     name = type(estimator).__name__
     node = {"class": name, "params": _plain_params(estimator)}
+    if type(estimator) is TiledDetector:
+        return node | _tiled_parts(estimator, prefix, store)
     if type(estimator) is MocoFeaturizer:
         return node if store is None else node | featurizer_node(estimator, prefix, store)
     if type(estimator) is PyODDetector:
@@ -64,7 +73,7 @@ def estimator_node(estimator: BaseEstimator, prefix: str, store: Store | None) -
 
 
 def _refusal(name: str) -> str:
-    known = ", ".join([*sorted(CLASSES), "MocoFeaturizer", "PyODDetector(KNN())", _PIPELINES])
+    known = ", ".join([*sorted(CLASSES), "MocoFeaturizer", "PyODDetector(KNN())", _TILED, _PIPELINES])
     return f"a {name} cannot be saved without pickle. These can: {known}. joblib.dump saves others."
 
 
@@ -78,9 +87,22 @@ def _pipeline_node(pipeline: Pipeline, prefix: str, store: Store | None) -> dict
     return {"class": "Pipeline", "steps": steps, "transform_input": None if inputs is None else list(inputs)}
 
 
+def _tiled_parts(tiled: TiledDetector, prefix: str, store: Store | None) -> dict[str, Any]:
+    """The featurizer and the detector, as nodes; with ``store``, the fitted ones, and the size of images."""
+    if prefix:
+        raise NotSavableError(_refusal("TiledDetector inside a Pipeline"))
+    parts = {}
+    for number, (name, cls) in enumerate(_TILED_PARTS):
+        part = getattr(tiled, name if store is None else f"{name}_")
+        if not isinstance(part, cls):
+            raise NotSavableError(_refusal(f"TiledDetector of {type(part).__name__}"))
+        parts[name] = estimator_node(part, f"{prefix}{number}/", store)
+    return parts if store is None else parts | {"size": list(tiled.size_)}
+
+
 def _plain_params(estimator: BaseEstimator) -> dict[str, Any]:
     params = estimator.get_params(deep=False)
-    left_out = {*_LEFT_OUT, "detector", "weights"}  # the latter have nodes of their own
+    left_out = {*_LEFT_OUT, *_NODES}
     return {name: _plain(name, value) for name, value in params.items() if name not in left_out}
 
 
@@ -156,6 +178,8 @@ def estimator_of(node: Any, prefix: str, store: Store, encoder: nn.Module | None
         return featurizer_of(node, _params_of(MocoFeaturizer, node), prefix, store, encoder)
     if node["class"] == "PyODDetector":
         return _pyod_of(node, prefix, store)
+    if node["class"] == "TiledDetector":
+        return _tiled_of(node, prefix, store, encoder)
     require(node["class"] in CLASSES, f"{node['class']!r} is no class that can be loaded")
     cls = CLASSES[node["class"]]
     _check_keys(node, "attributes")
@@ -200,7 +224,7 @@ def _check_widths(pipeline: Pipeline) -> None:
 def _params_of(cls: type[BaseEstimator], node: dict[str, Any]) -> dict[str, Any]:
     """The parameters of a node; those that its version did not know keep their defaults."""
     params: Any = node.get("params")
-    known = set(cls._get_param_names()) - {*_LEFT_OUT, "detector", "weights"}
+    known = set(cls._get_param_names()) - {*_LEFT_OUT, *_NODES}
     require(isinstance(params, dict) and set(params) <= known, f"the parameters of {cls.__name__} are malformed")
     return {name: tuple(value) if isinstance(value, list) else value for name, value in params.items()}
 
@@ -218,6 +242,26 @@ def _attributes_of(cls: type[BaseEstimator], node: dict[str, Any], prefix: str, 
             except (ValueError, RuntimeError) as error:
                 raise ValueError(f"{cls.__name__}.{name}: {error}") from error
     return values
+
+
+def _tiled_of(node: dict[str, Any], prefix: str, store: Store, encoder: nn.Module | None) -> TiledDetector:
+    require(prefix == "", "a TiledDetector is a part of something else")
+    _check_keys(node, "featurizer", "detector", "size")
+    require(isinstance(node["params"], dict) and "tile" in node["params"], "TiledDetector has no tile")
+    fitted, size = {}, node["size"]
+    for number, (name, cls) in enumerate(_TILED_PARTS):
+        fitted[name] = estimator_of(node[name], f"{prefix}{number}/", store, encoder)
+        require(isinstance(fitted[name], cls), f"the {name} of TiledDetector is a {type(fitted[name]).__name__}")
+    tiled = TiledDetector(**{name: clone(part) for name, part in fitted.items()}, **_params_of(TiledDetector, node))
+    tiled._validate_params()
+    sides = isinstance(size, list) and len(size) == 2 and all(type(side) is int and 0 < side < 2**16 for side in size)
+    require(sides, "the size of TiledDetector is no height and width")
+    tiled.featurizer_, tiled.detector_, tiled.size_ = fitted["featurizer"], fitted["detector"], tuple(size)
+    require(tiled.image_size is None or tiled._wanted_size() == tiled.size_, "size and image_size differ")
+    tiled._grid(tiled.size_)
+    width, taken = tiled.featurizer_.n_features_out_, tiled.detector_.n_features_in_
+    require(width == taken, f"the detector takes {taken} features, but the featurizer gives {width}")
+    return tiled
 
 
 def _pyod_of(node: dict[str, Any], prefix: str, store: Store) -> PyODDetector:

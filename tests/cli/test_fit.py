@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from skcnf import FlowDetector, MSERatioDetector
+from skcnf import FlowDetector, MocoFeaturizer, MSERatioDetector, TiledDetector
 from skcnf.detectors import BaseOutlierDetector
 from skcnf.saving import load
 
@@ -347,3 +347,69 @@ def test_info_says_what_a_file_holds(run, image_model):
     for line in ("false alarm rate +0.4", "calibration rows +2", "date +1970-01-01T00:00:00Z", "threshold +-"):
         assert re.search(f"^{line}", out, re.M), line
     assert json.loads(run("info", image_model, "--json")[1])["detector"] == "MSEDetector"
+
+
+def test_tiles_are_fitted_as_in_python(run, images, tmp_path):
+    arguments = ["--tiles", 12, "--detector", "mse-ratio", "--false-alarm-rate", "0.4", "--set", "image_size=(24,20)"]
+    arguments += ["--aux", images / "new", "--set", "overlap=0.25", "--keep-thumbnails"]
+    status, out, err = run("fit", images / "normal", "-o", tmp_path / "m", *arguments)
+    assert status == 0, err
+    assert "MSERatioDetector of 128 features for each of 6 tiles" in out
+    assert "set by 2 calibration images" in out
+    detector = MSERatioDetector(random_state=0, false_alarm_rate=0.4)
+    expected = TiledDetector(MocoFeaturizer(), detector, tile=12, overlap=0.25, image_size=(24, 20))
+    expected.fit(images / "normal", X_aux=images / "new")
+    loaded = load(tmp_path / "m")
+    np.testing.assert_array_equal(loaded.decision_function(images / "new"), expected.decision_function(images / "new"))
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
+def test_tiles_have_groups_and_other_calibration_images(run, images, tmp_path):
+    arguments = ["--tiles", 16, "--detector", "mse", "--false-alarm-rate", "0.4", "--set", "validation_fraction=0.4"]
+    status, out, _ = run("fit", images / "normal", "-o", tmp_path / "m", *arguments, "--group-by-folder")
+    assert status == 0
+    assert "set by 10 calibration images in 2 groups" in out
+    status, out, _ = run("score", tmp_path / "m", images / "new", "--group-by-folder")
+    assert status == 0
+    assert {row["group"] for row in csv.DictReader(io.StringIO(out))} == {"cam0", "cam1"}
+    status, out, _ = run(
+        "fit", images / "normal" / "cam0", "-o", tmp_path / "c", *arguments, "--calibration", images / "normal" / "cam1"
+    )
+    assert status == 0
+    assert "set by 12 calibration images" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--tiles", 33], "tile=33 exceeds the shorter side of images of 20 x 24 pixels (height x width)"),
+        (["--tiles", 8, "--set", "overlap=1"], "The 'overlap' parameter of TiledDetector must be a float in the range"),
+        (["--tiles", 8, "--set", "image_size=(1,2,3)"], "image_size=(1, 2, 3) must be a number of pixels, or (height,"),
+        (["--tiles", 0], "'0' is no whole number above 0"),
+        (["--tiles", 8, "--detector", "lof"], "a PyODDetector(LOF()) cannot be saved without pickle"),
+        (["--tiles", 8, "--calibration", "{images}/new"], ""),
+    ],
+)
+def test_tiles_that_do_not_fit_are_told(run, images, tmp_path, arguments, message):
+    arguments = [str(argument).format(images=images) for argument in arguments]
+    if not message:  # others than those of fit may have any size
+        assert run("fit", images / "normal", "-o", tmp_path / "m", "--detector", "mse", *arguments)[0] == 0
+        return
+    status, _, err = run("fit", images / "normal", "-o", tmp_path / "m", "--detector", "mse", *arguments)
+    assert status == 2
+    assert message in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_images_of_several_sizes_need_a_size(run, images, tmp_path):
+    status, _, err = run("fit", images, "-o", tmp_path / "m", "--detector", "mse", "--tiles", 8)
+    assert status == 2
+    assert "image_size=None needs images of one size, but one has 20 x 24 pixels" in err
+    assert "unreadable" not in err
+    assert run("fit", images, "-o", tmp_path / "m", "--detector", "mse", "--tiles", 8, "--set", "image_size=16")[0] == 0
+
+
+def test_tiles_are_for_images(run, features, tmp_path):
+    status, _, err = run("fit", features / "normal.npy", "-o", tmp_path / "m", "--detector", "mse", "--tiles", 8)
+    assert status == 2
+    assert "--tiles is for images, but NORMAL holds features" in err

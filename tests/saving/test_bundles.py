@@ -16,10 +16,20 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, Normalizer, RobustScaler, StandardScaler
 from torch import nn
 
-from skcnf import ContrastiveFlowDetector, MocoFeaturizer, MSEDetector, PyODDetector, check_savable, info, load, save
+from skcnf import (
+    ContrastiveFlowDetector,
+    MocoFeaturizer,
+    MSEDetector,
+    PyODDetector,
+    TiledDetector,
+    check_savable,
+    info,
+    load,
+    save,
+)
 from skcnf._core.generators import seeded
 from skcnf.moco import EncoderSpec, build_encoder, save_encoder
-from skcnf.saving import load_detector, load_thumbnails, save_detector
+from skcnf.saving import NotSavableError, load_detector, load_thumbnails, save_detector
 from tests.detectors.test_detectors import EVERY
 from tests.saving.fixtures.write import HERE as FIXTURES
 from tests.saving.fixtures.write import rows as rows_of_fixture
@@ -106,6 +116,52 @@ def test_pipelines_come_back_whole(steps, dtype, rows, tmp_path):
         _same_state(step, fitted)
         assert step.get_params() == fitted.get_params()
     clone(loaded).fit(X)
+
+
+def _fitted_tiles(**options):
+    images = np.random.default_rng(0).integers(0, 256, (40, 20, 24, 3), dtype=np.uint8)
+    detector = MSEDetector(random_state=0, false_alarm_rate=0.2, validation_fraction=0.4)
+    return images, TiledDetector(MocoFeaturizer(**options), detector, tile=12, overlap=0.25).fit(images)
+
+
+def test_tiled_detectors_come_back_whole(tmp_path):
+    images, tiled = _fitted_tiles(n_jobs=2)
+    tiled.recalibrate(images, groups=["a", "b"] * 20)
+    save(tiled, tmp_path / "x.skcnf")
+    loaded = load(tmp_path / "x.skcnf")
+    groups = ["a", "b"] * 20
+    for decide in ("p_values", "predict", "decision_function"):
+        np.testing.assert_array_equal(
+            getattr(loaded, decide)(images, groups=groups), getattr(tiled, decide)(images, groups=groups)
+        )
+    assert set(vars(loaded)) == set(vars(tiled))
+    assert (loaded.size_, loaded.tile, loaded.overlap, loaded.image_size) == ((20, 24), 12, 0.25, None)
+    _same_state(loaded.detector_, tiled.detector_)
+    assert loaded.featurizer_.n_jobs is None
+    clone(loaded).fit(images)
+    save(loaded, tmp_path / "y.skcnf", about={"date": info(tmp_path / "x.skcnf")["date"]})
+    assert (tmp_path / "y.skcnf").read_bytes() == (tmp_path / "x.skcnf").read_bytes()
+
+
+def test_tiled_detectors_of_a_foreign_encoder_need_it(tmp_path):
+    encoder = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten())
+    images, tiled = _fitted_tiles(weights=encoder)
+    save(tiled, tmp_path / "x.skcnf")
+    with pytest.raises(ValueError, match="its encoder is a module that is not in the file"):
+        load(tmp_path / "x.skcnf")
+    loaded = load(tmp_path / "x.skcnf", encoder=encoder)
+    np.testing.assert_array_equal(loaded.score_samples(images), tiled.score_samples(images))
+
+
+def test_tiled_detectors_of_other_parts_are_refused():
+    check_savable(TiledDetector(MocoFeaturizer(), MSEDetector(), tile=8))
+    for model, message in (
+        (TiledDetector(PCA(), MSEDetector(), tile=8), "a TiledDetector of PCA cannot be saved"),
+        (TiledDetector(MocoFeaturizer(), PyODDetector(IForest()), tile=8), r"a PyODDetector\(IForest\(\)\) cannot be"),
+        (make_pipeline(TiledDetector(MocoFeaturizer(), MSEDetector(), tile=8)), "a TiledDetector inside a Pipeline"),
+    ):
+        with pytest.raises(NotSavableError, match=message):
+            check_savable(model)
 
 
 def test_names_of_features_and_routing_come_back(rows, tmp_path):

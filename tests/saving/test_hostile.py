@@ -11,7 +11,17 @@ from pyod.models.knn import KNN
 from sklearn.decomposition import PCA
 from sklearn.pipeline import make_pipeline
 
-from skcnf import FlowDetector, GOADDetector, MocoFeaturizer, MSEDetector, PyODDetector, info, load, save
+from skcnf import (
+    FlowDetector,
+    GOADDetector,
+    MocoFeaturizer,
+    MSEDetector,
+    PyODDetector,
+    TiledDetector,
+    info,
+    load,
+    save,
+)
 from skcnf._core.container import read_container, write_container
 from skcnf._core.generators import seeded
 from skcnf.detectors._goad_network import GOADNetwork
@@ -38,6 +48,9 @@ def saved(rows, tmp_path_factory):
             MSEDetector(false_alarm_rate=0.5, random_state=0),
         ).fit(images),
     }
+    models["tiled"] = TiledDetector(
+        MocoFeaturizer(encoder, device="cpu"), MSEDetector(false_alarm_rate=0.5, random_state=0), tile=8
+    ).fit(images)
     contents = {}
     for name, model in models.items():
         save(model, folder / name)
@@ -75,6 +88,10 @@ def _attribute(name, value):
 
 def _param(name, value):
     return lambda model, tensors: model["params"].update({name: value})
+
+
+def _field(name, value):
+    return lambda model, tensors: model.update({name: value})
 
 
 def _argument(attribute, name, value):
@@ -185,6 +202,18 @@ _CASES = [
     *[("moco", _spec(name, value)) for name, value in (("arch", "resnet18"), ("arch", []), ("stem", {}), ("more", 1))],
     *[("moco", _step(0, "spec", value)) for value in ([], "resnet10", {}, 3)],
     ("moco", _step(0, "spec", None)),
+    *[("tiled", _field("size", value)) for value in (None, [], [16], [16, 0], [16.0, 16], [16, 4], [16, 10**9], "16")],
+    *[("tiled", _field(name, value)) for name in ("featurizer", "detector") for value in (None, [], {}, 3)],
+    *[("tiled", _param("tile", value)) for value in (0, -8, 17, 8.0, "8", None)],
+    *[("tiled", _param("overlap", value)) for value in (1, -0.1, float("nan"), "0.5")],
+    *[("tiled", _param("image_size", value)) for value in (15, [16, 15], [16], [16, 16, 3], ["a", "b"], "16")],
+    ("tiled", lambda model, tensors: model["params"].pop("tile")),
+    ("tiled", lambda model, tensors: model.update(detector=model["featurizer"])),
+    ("tiled", lambda model, tensors: model.update(featurizer=model["detector"])),
+    ("tiled", lambda model, tensors: model.update(detector=copy.deepcopy(model))),
+    ("tiled", lambda model, tensors: model["detector"]["attributes"].update(n_features_in_=5)),
+    ("tiled", lambda model, tensors: model["featurizer"].update(n_features_out=5)),
+    ("moco", lambda steps, tensors: steps[2].__setitem__(1, {"class": "TiledDetector"})),
     *[("moco", _step(0, "n_features_out", value)) for value in (7, -1, 6.0)],
     *[("moco", _step(0, "weights", value)) for value in ("../secret.pth", 3, [], {})],
     *[("moco", _step(0, "seed", value)) for value in (-1, 1.5, None)],
