@@ -180,7 +180,8 @@ def test_fdr_selects_over_groups(run, features, tmp_path):
     assert run("fit", features / "normal.npy", "-o", tmp_path / "m", *arguments)[0] == 0
     status, out, _ = run("score", tmp_path / "m", features / "new.npy", "--groups", tmp_path / "g.csv", "--fdr", "0.1")
     rows = list(csv.DictReader(io.StringIO(out)))
-    selected = load(tmp_path / "m").select(new, fdr=0.1, groups=groups[:120])
+    with pytest.warns(UserWarning, match="80 calibration rows can select from 120 rows at fdr=0.1"):
+        selected = load(tmp_path / "m").select(new, fdr=0.1, groups=groups[:120])
     assert status == 0
     assert selected.sum() >= 60
     assert [row["verdict"] == "-1" for row in rows] == selected.tolist()

@@ -185,7 +185,8 @@ def test_fdr_selects_over_all_rows(run, model, features, tmp_path, to_file):
     status, out, _ = run("score", model, features / "new.npy", "--fdr", "0.2", *arguments)
     assert status == 0
     rows = _rows((tmp_path / "s.csv").read_text() if to_file else out)
-    selected = detector.select(X, fdr=0.2)
+    with pytest.warns(UserWarning, match="40 calibration rows can select from 120 rows at fdr=0.2"):
+        selected = detector.select(X, fdr=0.2)
     assert selected.sum() >= 60
     assert [row["verdict"] == "-1" for row in rows] == selected.tolist()
     assert [float(row["score"]) < float(row["threshold"]) for row in rows] == selected.tolist()
@@ -313,7 +314,7 @@ def test_a_report_shows_why_and_the_nearest_normal_images(run, images, tmp_path)
 
 
 def test_the_heat_lies_where_covering_helps():
-    from skcnf.cli._explaining import _heat
+    from skcnf.cli._explaining import _map_of
 
     class DarkCornerIsNormal:
         def score_samples(self, X):
@@ -321,7 +322,7 @@ def test_the_heat_lies_where_covering_helps():
 
     image = np.full((32, 32, 3), 40, np.uint8)
     image[:8, :8] = 250
-    heat = _heat(image, DarkCornerIsNormal()).astype(float)
+    heat = _map_of(image, DarkCornerIsNormal())[1].astype(float)
     assert heat.shape == (32, 32, 3)
     yellow = heat[..., 0] - heat[..., 2]
     assert yellow[:8, :8].mean() > 100
