@@ -6,7 +6,7 @@ from abc import ABCMeta, abstractmethod
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 from sklearn.base import OutlierMixin, _fit_context
@@ -14,6 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from skcnf._core.rows import LazyRows
 from skcnf.detectors._calibration import Calibration
 from skcnf.detectors._decisions import DecisionMixin
 from skcnf.detectors._validation import (
@@ -26,8 +27,9 @@ from skcnf.detectors._validation import (
 )
 from skcnf.flows import FlowTask, train_together
 
-__all__ = ["BaseOutlierDetector", "FitRows", "FitSteps", "rows_of"]
+__all__ = ["AuxiliaryRows", "BaseOutlierDetector", "FitRows", "FitSteps", "rows_of"]
 
+AuxiliaryRows: TypeAlias = np.ndarray | LazyRows | None
 FitSteps = Generator[Sequence[FlowTask]]  # of flows that the caller trains before it asks for more
 
 
@@ -41,13 +43,13 @@ class FitRows:
         Inliers to learn from.
     calibration : ndarray of shape (n_calibration, d) or (n_calibration, k, d), or None
         Inliers that nothing learns from, as units of one row or of k; None where ``contamination`` is a float.
-    X_aux : ndarray of shape (m, d) or None
+    X_aux : ndarray or LazyRows of shape (m, d), or None
     seed : int
     """
 
     train: np.ndarray
     calibration: np.ndarray | None
-    X_aux: np.ndarray | None
+    X_aux: np.ndarray | LazyRows | None
     seed: int
 
 
@@ -94,9 +96,10 @@ class BaseOutlierDetector(OutlierMixin, DecisionMixin, metaclass=ABCMeta):
             Ignored, unless it holds both +1 (inlier) and -1 (anomaly) and nothing else, as numbers or as text: then
             rows of -1 are left out of training and calibration. Two other values warn that they are ignored. A second
             positional argument of two dimensions and more than one column, or a tuple of such, is ``X_aux``.
-        X_aux : array-like of shape (n_aux, n_features) or tuple of such, optional
-            Broad unlabelled rows. In cross-validation always pass a tuple: scikit-learn would slice an array as long
-            as X.
+        X_aux : array-like of shape (n_aux, n_features), torch Dataset of rows, or tuple or list of such, optional
+            Broad unlabelled rows. Several shards count as one array and are not copied, so that memory maps may be
+            larger than memory together; the items of a Dataset, rows or tuples that begin with one, are read as they
+            are needed. In cross-validation always pass a tuple: scikit-learn would slice what is as long as X.
 
         Returns
         -------
@@ -141,7 +144,7 @@ class BaseOutlierDetector(OutlierMixin, DecisionMixin, metaclass=ABCMeta):
             self.__dict__.update(before)
             raise
 
-    def _checked(self, X: Any, y: Any, X_aux: Any, reset: bool = True) -> tuple[np.ndarray, np.ndarray | None]:
+    def _checked(self, X: Any, y: Any, X_aux: Any, reset: bool = True) -> tuple[np.ndarray, AuxiliaryRows]:
         y, X_aux = split_y_and_aux(y, X_aux)
         min_features = self._min_features if reset else 1  # otherwise X must have as many as before
         X = check_rows(self, X, reset=reset, min_samples=2, min_features=min_features)
@@ -155,7 +158,7 @@ class BaseOutlierDetector(OutlierMixin, DecisionMixin, metaclass=ABCMeta):
 
     _without_aux: ClassVar[str] = "fitted without X_aux."
 
-    def _split(self, X: np.ndarray, X_aux: np.ndarray | None, random_state: np.random.RandomState) -> FitRows:
+    def _split(self, X: np.ndarray, X_aux: AuxiliaryRows, random_state: np.random.RandomState) -> FitRows:
         """Hold out units to calibrate with; where ``contamination`` is a float, every row is learnt from.
 
         X holds units: rows (n, d), or several rows each (n, k, d).

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skcnf._core.rows import row_batches
+from skcnf._core.rows import LazyRows, row_batches
 
 __all__ = ["Extreme", "feature_ranges", "find_extreme"]
 
@@ -47,15 +47,15 @@ class Extreme:
         )
 
 
-def feature_ranges(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def feature_ranges(X: np.ndarray | LazyRows) -> tuple[np.ndarray, np.ndarray]:
     """Smallest and largest value (d,) of each feature of X (n, d), read once; NaN where a feature holds NaN."""
-    parts = [X[part] for part in row_batches(len(X), _READING_BATCH)]
+    parts = (X[part] for part in row_batches(len(X), _READING_BATCH))
     ranges = [(part.min(axis=0), part.max(axis=0)) for part in parts]
     lowest, highest = (np.stack(values).astype(np.float64) for values in zip(*ranges, strict=True))
     return lowest.min(axis=0), highest.max(axis=0)
 
 
-def find_extreme(X: np.ndarray, lowest: np.ndarray, highest: np.ndarray) -> Extreme | None:
+def find_extreme(X: np.ndarray | LazyRows, lowest: np.ndarray, highest: np.ndarray) -> Extreme | None:
     """The value of finite rows X (n, d) that is furthest out by the measure above, where one is too far out.
 
     A feature that is constant but for a few rows is measured by the spread of the widest feature: rare values are no

@@ -15,8 +15,8 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from skcnf._core.devices import resolve_device
-from skcnf._core.rows import StreamedRows, row_batches
-from skcnf.detectors._base import BaseOutlierDetector, FitRows, FitSteps, rows_of
+from skcnf._core.rows import LazyRows, StreamedRows, row_batches
+from skcnf.detectors._base import AuxiliaryRows, BaseOutlierDetector, FitRows, FitSteps, rows_of
 from skcnf.detectors._docs import with_shared_parameters
 from skcnf.detectors._updates import UpdateMixin
 from skcnf.detectors._validation import warn_user
@@ -40,15 +40,15 @@ class AuxRows:
 
     Parameters
     ----------
-    X : ndarray of shape (m, d)
-        All of them; they may be a memory map larger than memory.
+    X : ndarray or LazyRows of shape (m, d)
+        All of them; they may be memory maps larger than memory.
     train : ndarray of int
         The rows of X to train on.
     validation : ndarray of shape (m_validation, d)
         Rows that tell when to stop.
     """
 
-    X: np.ndarray
+    X: np.ndarray | LazyRows
     train: np.ndarray
     validation: np.ndarray
 
@@ -146,7 +146,7 @@ class BaseFlowDetector(UpdateMixin):
         """Return a seed for each flow: ``seed`` itself, then numbers drawn from it."""
         return [seed, *check_random_state(seed).randint(2**31 - 1, size=self.n_flows - 1).tolist()]
 
-    def _split(self, X: np.ndarray, X_aux: np.ndarray | None, random_state: np.random.RandomState) -> FlowRows:
+    def _split(self, X: np.ndarray, X_aux: AuxiliaryRows, random_state: np.random.RandomState) -> FlowRows:
         train, held_out = self._hold_out(len(X), random_state, at_least=2)
         half = len(held_out) // 2
         # of two units only one is held out: it does both
@@ -278,7 +278,7 @@ class BaseFlowDetector(UpdateMixin):
         return rows * self.scale_ + self.location_
 
 
-def _split_aux(X_aux: np.ndarray, random_state: np.random.RandomState) -> AuxRows:
+def _split_aux(X_aux: np.ndarray | LazyRows, random_state: np.random.RandomState) -> AuxRows:
     order = random_state.permutation(len(X_aux))
     n_validation = min(_MAX_AUX_VALIDATION_ROWS, max(1, round(0.1 * len(X_aux))))
     return AuxRows(X_aux, order[n_validation:], X_aux[order[:n_validation]])

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.utils._param_validation import StrOptions
 
-from skcnf._core.rows import row_batches
+from skcnf._core.rows import LazyRows, row_batches
 from skcnf.detectors._base import BaseOutlierDetector, FitRows
 from skcnf.detectors._docs import with_shared_parameters
 from skcnf.detectors._gaussian_density import Gaussian
@@ -204,7 +204,7 @@ class GaussianRatioDetector(GaussianDetector):
         return gradient if auxiliary is None else gradient - auxiliary.gradient(Z)
 
 
-def _part(X: np.ndarray) -> np.ndarray:
+def _part(X: np.ndarray | LazyRows) -> np.ndarray:
     """Evenly spaced rows, as many as may be learnt from."""
     return X[:: -(-X.size // _MAX_NUMBERS)]
 

@@ -27,7 +27,7 @@ def fit_many(
     detectors : sequence of detectors of this package
     X : sequence of array-like of shape (n_samples, n_features)
         Inliers, one array for each detector.
-    X_aux : array-like of shape (n_aux, n_features) or tuple of such, optional
+    X_aux : array-like of shape (n_aux, n_features), torch Dataset of rows, or tuple or list of such, optional
         Auxiliary rows, the same for all.
     batched : bool, optional
         If left out, batched products where they pay: on a GPU, and for small flows on the CPU. There larger flows are

@@ -41,6 +41,9 @@ class UpdateMixin(BaseOutlierDetector):
         together with the new ones, all scored anew. ``fit`` keeps no rows, and neither do files: after either the new
         rows alone stop and calibrate. Calibration rows and groups of `recalibrate` are forgotten.
 
+        There is no ``warm_start``: a second ``fit`` draws held-out rows anew, among them rows that trained before, so
+        that it starts from fresh weights. This method is the way to go on from those at hand.
+
         Standardisation, the automatic clamp and, for `FlowRatioDetector`, the auxiliary flow stay those of the first
         call. Of several stages of training only the last is continued. With a float ``contamination`` the threshold
         follows the rows of this call.
@@ -51,7 +54,7 @@ class UpdateMixin(BaseOutlierDetector):
             New inliers.
         y : array-like of shape (n_samples,), optional
             As in ``fit``: where it holds both +1 and -1 and nothing else, rows of -1 are left out.
-        X_aux : array-like of shape (n_aux, n_features) or tuple of such, optional
+        X_aux : array-like of shape (n_aux, n_features), torch Dataset of rows, or tuple or list of such, optional
             Auxiliary rows, the same as before or others. Required if the detector learnt with such.
 
         Returns

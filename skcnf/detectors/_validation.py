@@ -14,7 +14,9 @@ import scipy.sparse
 from sklearn.base import BaseEstimator
 from sklearn.utils import assert_all_finite, check_array
 from sklearn.utils.validation import _get_feature_names, validate_data
+from torch.utils.data import Dataset
 
+from skcnf._core.rows import DatasetRows, LazyRows, ShardedRows
 from skcnf.detectors._extremes import feature_ranges, find_extreme
 
 __all__ = ["check_aux", "check_rows", "inlier_mask", "split_y_and_aux", "warn_of_extremes", "warn_user"]
@@ -38,7 +40,7 @@ def split_y_and_aux(y: Any, X_aux: Any) -> tuple[np.ndarray | None, Any]:
     """
     if y is None:
         return None, X_aux
-    if not (isinstance(y, tuple) and y and all(_n_dimensions(part) == 2 for part in y)):
+    if not (_is_dataset(y) or _are_shards(y)):
         _refuse_what_is_no_array(y, _SECOND, _Y_OR_X_AUX)
         array = np.asarray(y)
         if array.ndim == 1 or (array.ndim == 2 and array.shape[1] == 1):
@@ -48,6 +50,19 @@ def split_y_and_aux(y: Any, X_aux: Any) -> tuple[np.ndarray | None, Any]:
     if X_aux is not None:
         raise ValueError("X_aux was given twice, as the second positional argument and by keyword.")
     return None, y
+
+
+def _are_shards(parts: Any) -> bool:
+    """Whether it is a tuple or list of parts of ``X_aux``: of arrays with two dimensions, or Datasets."""
+    if not (isinstance(parts, (tuple, list)) and parts):
+        return False
+    if isinstance(parts, list):  # a list of lists is one array
+        return all(getattr(part, "ndim", None) == 2 or _is_dataset(part) for part in parts)
+    return all(_is_dataset(part) or _n_dimensions(part) == 2 for part in parts)
+
+
+def _is_dataset(part: Any) -> bool:
+    return isinstance(part, Dataset)
 
 
 def _n_dimensions(part: Any) -> int:
@@ -105,28 +120,31 @@ def check_rows(estimator: BaseEstimator, X: Any, *, reset: bool, min_samples: in
         raise
 
 
-def check_aux(estimator: BaseEstimator, X_aux: Any) -> np.ndarray | None:
-    """X_aux, a tuple of parts concatenated, as a finite float array (m, d) of the width of X.
+def check_aux(estimator: BaseEstimator, X_aux: Any) -> np.ndarray | LazyRows | None:
+    """X_aux, its parts one after the other, as finite float rows (m, d) of the width of X.
 
-    A single part of floats is not copied: it may be a memory map larger than memory.
+    Parts of floats are not copied: they may be memory maps larger than memory. Datasets are read item by item.
     """
     if X_aux is None:
         return None
-    parts = X_aux if isinstance(X_aux, tuple) else (X_aux,)
+    parts = X_aux if isinstance(X_aux, tuple) or _are_shards(X_aux) else (X_aux,)
     if not parts:
         raise ValueError("X_aux is an empty tuple; give it at least one array, or None.")
     names = ["X_aux"] if len(parts) == 1 else [f"X_aux[{number}]" for number in range(len(parts))]
     checked = [_check_aux_part(estimator, *named) for named in zip(parts, names, strict=True)]
-    return checked[0] if len(checked) == 1 else np.concatenate(checked)
+    return checked[0] if len(checked) == 1 else ShardedRows(checked)
 
 
-def _check_aux_part(estimator: BaseEstimator, part: Any, name: str) -> np.ndarray:
-    _refuse_what_is_no_array(part, name)
-    _refuse_images(estimator, part, name)
-    _check_feature_names(estimator, part, name)
-    # finite or not is told by warn_of_extremes, so that a memory map is read through once and not twice
-    kinds = [np.float64, np.float32]
-    part = check_array(part, dtype=kinds, input_name=name, ensure_min_samples=2, ensure_all_finite=False)
+def _check_aux_part(estimator: BaseEstimator, part: Any, name: str) -> np.ndarray | LazyRows:
+    if _is_dataset(part):
+        part = _rows_of_dataset(part, name)
+    else:
+        _refuse_what_is_no_array(part, name)
+        _refuse_images(estimator, part, name)
+        _check_feature_names(estimator, part, name)
+        # finite or not is told by warn_of_extremes, so that a memory map is read through once and not twice
+        kinds = [np.float64, np.float32]
+        part = check_array(part, dtype=kinds, input_name=name, ensure_min_samples=2, ensure_all_finite=False)
     if part.shape[1] != estimator.n_features_in_:
         raise ValueError(
             f"{name} has {part.shape[1]} features, but X has {estimator.n_features_in_}. Both must pass the same "
@@ -135,6 +153,24 @@ def _check_aux_part(estimator: BaseEstimator, part: Any, name: str) -> np.ndarra
         )
     warn_of_extremes(estimator, part, name)
     return part
+
+
+def _rows_of_dataset(part: Any, name: str) -> LazyRows:
+    try:
+        n_rows = len(part)
+    except (TypeError, NotImplementedError):
+        n_rows = None
+    kind = f"{name} is a {type(part).__name__}"
+    if n_rows is None:
+        raise TypeError(
+            f"{kind}, whose length is unknown; give a Dataset with a length, or an array: numpy.stack(list(...))."
+        )
+    if n_rows < 2:
+        raise ValueError(f"{kind} of {n_rows} items; at least 2 are needed.")
+    try:
+        return DatasetRows(part)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{kind} that cannot be used as rows of features: {error}") from error
 
 
 def _check_feature_names(estimator: BaseEstimator, part: Any, name: str) -> None:
@@ -160,7 +196,9 @@ def _few(names: Any) -> str:
     return f"[{shown}{', ...' if len(names) > 6 else ''}]"
 
 
-def warn_of_extremes(estimator: BaseEstimator, X: np.ndarray, name: str, row_numbers: np.ndarray | None = None) -> None:
+def warn_of_extremes(
+    estimator: BaseEstimator, X: np.ndarray | LazyRows, name: str, row_numbers: np.ndarray | None = None
+) -> None:
     """Warn of the value furthest from the rest of its feature, where it decides the feature's statistics.
 
     ``row_numbers`` are those of the rows of X as the user counts them.
@@ -191,7 +229,7 @@ def warn_of_extremes(estimator: BaseEstimator, X: np.ndarray, name: str, row_num
 
 
 def _refuse_what_is_no_array(X: Any, name: str, wanted: str = "an array of shape (n, n_features)") -> None:
-    if X is None or isinstance(X, (Mapping, Set, Iterator)) or scipy.sparse.issparse(X):
+    if X is None or isinstance(X, (Mapping, Set, Iterator, Dataset)) or scipy.sparse.issparse(X):
         got = "None" if X is None else f"a {type(X).__name__}"
         raise TypeError(f"{name} must be {wanted}; got {got}{_remedy(X)}.")
     if np.ma.is_masked(X):
@@ -204,6 +242,8 @@ def _refuse_what_is_no_array(X: Any, name: str, wanted: str = "an array of shape
 def _remedy(X: Any) -> str:
     if scipy.sparse.issparse(X):  # asked first: some formats are mappings
         return ". Sparse rows are not supported; pass its .toarray()"
+    if _is_dataset(X):
+        return ". X_aux alone may be a Dataset; make an array of it with numpy.stack([row for row in ...])"
     if isinstance(X, Mapping):
         return ". Make a frame of it with pandas.DataFrame(...)"
     if isinstance(X, Iterator):
