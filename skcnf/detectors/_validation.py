@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse
+import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils import assert_all_finite, check_array
 from sklearn.utils.validation import _get_feature_names, validate_data
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from skcnf._core.rows import DatasetRows, LazyRows, ShardedRows
@@ -40,6 +42,7 @@ def split_y_and_aux(y: Any, X_aux: Any) -> tuple[np.ndarray | None, Any]:
     """
     if y is None:
         return None, X_aux
+    y = _off_torch(y)
     if not (_is_dataset(y) or _are_shards(y)):
         _refuse_what_is_no_array(y, _SECOND, _Y_OR_X_AUX)
         array = np.asarray(y)
@@ -57,8 +60,13 @@ def _are_shards(parts: Any) -> bool:
     if not (isinstance(parts, (tuple, list)) and parts):
         return False
     if isinstance(parts, list):  # a list of lists is one array
-        return all(getattr(part, "ndim", None) == 2 or _is_dataset(part) for part in parts)
+        return all(len(getattr(part, "shape", ())) == 2 or _is_dataset(part) for part in parts)
     return all(_is_dataset(part) or _n_dimensions(part) == 2 for part in parts)
+
+
+def _is_lazy_frame(X: Any) -> bool:
+    """Whether it is a query of polars, which has no rows yet."""
+    return type(X).__name__ == "LazyFrame"
 
 
 def _is_dataset(part: Any) -> bool:
@@ -101,6 +109,7 @@ def _as_number(label: Any) -> Any:
 
 def check_rows(estimator: BaseEstimator, X: Any, *, reset: bool, min_samples: int = 1, min_features: int = 1) -> Any:
     """X as a finite float array (n, d) in float32 or float64; sets or checks ``n_features_in_``."""
+    X = _off_torch(X)
     _refuse_what_is_no_array(X, "X")
     _refuse_images(estimator, X, "X")
     try:
@@ -139,6 +148,7 @@ def _check_aux_part(estimator: BaseEstimator, part: Any, name: str) -> np.ndarra
     if _is_dataset(part):
         part = _rows_of_dataset(part, name)
     else:
+        part = _off_torch(part)
         _refuse_what_is_no_array(part, name)
         _refuse_images(estimator, part, name)
         _check_feature_names(estimator, part, name)
@@ -229,7 +239,7 @@ def warn_of_extremes(
 
 
 def _refuse_what_is_no_array(X: Any, name: str, wanted: str = "an array of shape (n, n_features)") -> None:
-    if X is None or isinstance(X, (Mapping, Set, Iterator, Dataset)) or scipy.sparse.issparse(X):
+    if X is None or isinstance(X, (Mapping, Set, Iterator, Dataset)) or _is_lazy_frame(X) or scipy.sparse.issparse(X):
         got = "None" if X is None else f"a {type(X).__name__}"
         raise TypeError(f"{name} must be {wanted}; got {got}{_remedy(X)}.")
     if np.ma.is_masked(X):
@@ -239,7 +249,17 @@ def _refuse_what_is_no_array(X: Any, name: str, wanted: str = "an array of shape
         )
 
 
+def _off_torch(X: Any) -> Any:
+    """A tensor on any device, with a gradient or without, as an array; anything else as it is."""
+    if not isinstance(X, Tensor):
+        return X
+    X = X.detach().cpu()
+    return (X.float() if X.dtype == torch.bfloat16 else X).numpy()  # NumPy has no bfloat16
+
+
 def _remedy(X: Any) -> str:
+    if _is_lazy_frame(X):
+        return ". Call its .collect() first"
     if scipy.sparse.issparse(X):  # asked first: some formats are mappings
         return ". Sparse rows are not supported; pass its .toarray()"
     if _is_dataset(X):

@@ -16,8 +16,8 @@ from skcnf.images._values import Intensity, is_grey, to_rgb
 __all__ = ["WANTED", "read_image", "to_array"]
 
 WANTED = (
-    "images: a uint8 array (n, h, w, 3), or (n, h, w) for grey ones, a list of PIL images, of paths or of arrays, a "
-    "folder or zip, a glob pattern, an image file, or a torch Dataset"
+    "images: a uint8 array (n, h, w, 3), or (n, h, w) for grey ones, a torch tensor (n, 3, h, w), a list of PIL "
+    "images, of paths or of arrays, a folder or zip, a glob pattern, an image file, or a torch Dataset"
 )
 
 

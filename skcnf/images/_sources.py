@@ -45,11 +45,11 @@ def image_source(X: Any, intensity: Intensity | None = None) -> ImageSource:
         X = (
             X.to_list() if hasattr(X, "to_list") else X.tolist()
         )  # paths in an object array or a Series: by position, whatever its labels
+    if isinstance(X, torch.Tensor):
+        X = _from_torch(X)
     if isinstance(X, np.ndarray):
         _check_array(X, intensity)
         return X
-    if isinstance(X, torch.Tensor):
-        raise ValueError(f"X is a torch tensor of shape {tuple(X.shape)}; expected {WANTED}. Use X.numpy().")
     if is_stream(X):
         raise ValueError(f"X is a {type(X).__name__}, whose length is unknown; here it must be a list: use list(X).")
     if not (hasattr(X, "__len__") and hasattr(X, "__getitem__")) or isinstance(X, Mapping) or hasattr(X, "columns"):
@@ -58,6 +58,16 @@ def image_source(X: Any, intensity: Intensity | None = None) -> ImageSource:
     if len(X) == 0:
         raise ValueError("X holds no image; at least 1 is needed.")
     return X
+
+
+def _from_torch(X: torch.Tensor) -> np.ndarray:
+    """Return torch's images (n, 3, h, w) as an array (n, h, w, 3)."""
+    if X.ndim != 4 or X.shape[1] != 3:
+        raise ValueError(
+            f"X is a torch tensor of shape {tuple(X.shape)}; torch's images are (n, 3, h, w). Use X.numpy() for others "
+            "of channels last."
+        )
+    return X.detach().cpu().permute(0, 2, 3, 1).numpy()
 
 
 def is_stream(X: Any) -> bool:

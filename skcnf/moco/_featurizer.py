@@ -102,7 +102,8 @@ class MocoFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     -----
     ``transform`` takes
 
-    - arrays of RGB images (n, h, w, 3) or grey ones (n, h, w), of uint8, or of other types by ``intensity``;
+    - arrays of RGB images (n, h, w, 3) or grey ones (n, h, w), and torch tensors (n, 3, h, w), of uint8, or of other
+      types by ``intensity``;
     - a folder (searched through, in the order of its sorted paths), a zip file, a glob pattern or an image file;
     - a list or Series of paths, PIL images or arrays (h, w, 3) or (h, w);
     - a torch Dataset whose items are images or tuples that begin with one;
