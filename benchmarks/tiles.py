@@ -3,8 +3,8 @@
 Normal images are photographs at a side of 128 pixels of two kinds. "camera": views of one scene, the temple that comes
 with scikit-learn, that differ by up to 12 pixels of shift, by 20 % in brightness and by noise. "faces": aligned CelebA
 faces, a different one each time, with whatever is around them; the first ones of a folder in the order of their names.
-Patches of a quarter, an eighth and a sixteenth of the side come from other photographs (scikit-learn's flower; for faces
-the temple too), at random places. Detectors see whole images, or tiles, under the bundled encoder.
+Patches of a quarter, an eighth and a sixteenth of the side come from other photographs (scikit-learn's flower; for
+faces the temple too), at random places. Detectors see whole images, or tiles, under the bundled encoder.
 Auxiliary rows are the bundled ones.
 
 The promise: of each seed 200 images of mixed sizes fit a detector, one half of which calibrates (of flows a quarter),
@@ -176,8 +176,7 @@ def draw(path, made, drawn, views):
                 cell[top : top + side, left : left + side] = inside
                 cells.append(cell)
             rows.append(np.concatenate(cells, axis=1))
-    picture = Image.fromarray(np.concatenate(rows))
-    picture.resize((2 * picture.width, 2 * picture.height), Image.NEAREST).save(path)
+    Image.fromarray(np.concatenate(rows)).quantize(128).save(path, optimize=True)
 
 
 def of_mixed_sizes(folder):
