@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 from sklearn.datasets import load_sample_images
+from sklearn.pipeline import make_pipeline
 
+from skcnf import MocoFeaturizer, MSEDetector
 from skcnf.datasets import load_cifar10_features
+from skcnf.exporting import export_onnx
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 # What each is called with, and the files that it writes; {tmp} is a folder that holds images/ and sheets.zip.
@@ -28,6 +31,7 @@ RUNS = {
         ["{tmp}/sheets.zip", "--classes", "car", "--max-epochs", "1", "--output", "{tmp}"],
         ["figure4.png", "figure6.png", "figure7.png", "figure8.png"],
     ),
+    "score_with_onnx": (["{tmp}/model.onnx", "{tmp}/images/000.png", "{tmp}/images/001.png"], []),
 }
 
 
@@ -59,8 +63,12 @@ def test_every_example_is_run():
 @pytest.mark.parametrize("name", RUNS)
 def test_example_runs(name, tmp_path, monkeypatch, capsys):
     arguments, files = RUNS[name]
-    if name == "low_resolution":
+    if name in ("low_resolution", "score_with_onnx"):
         _write_patches(tmp_path / "images", 300)
+    if name == "score_with_onnx":
+        pytest.importorskip("onnxscript")
+        pipeline = make_pipeline(MocoFeaturizer(), MSEDetector(random_state=0)).fit(tmp_path / "images")
+        export_onnx(pipeline, tmp_path / "model.onnx")
     if name == "plot_ranked_images":
         _write_sheets(tmp_path / "sheets.zip")
     path = EXAMPLES / f"{name}.py"

@@ -1,8 +1,12 @@
+import ast
 import re
+import runpy
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from pyod.models.knn import KNN
 from sklearn.datasets import load_sample_images
 from sklearn.decomposition import PCA
@@ -60,6 +64,35 @@ def test_images_in_decisions_out_as_python_makes_them(tmp_path):
         np.testing.assert_allclose(
             _run(tmp_path / "m.onnx", "images", new[:n].transpose(0, 3, 1, 2))[0], score[:n], rtol=1e-5
         )
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_the_example_scores_files_as_python_does(tmp_path, monkeypatch, capsys):
+    pipeline = make_pipeline(MocoFeaturizer(), MSEDetector(random_state=0)).fit(_temple(300, np.random.default_rng(0)))
+    export_onnx(pipeline, tmp_path / "m.onnx")
+    photograph = Image.fromarray(load_sample_images().images[0])
+    files = {"whole.png": (100, 100, 132, 132), "wide.png": (0, 0, 300, 200), "small.png": (50, 60, 75, 77)}
+    for name, box in files.items():
+        photograph.crop(box).save(tmp_path / name)
+    example = Path(__file__).parents[2] / "examples" / "score_with_onnx.py"
+    nodes = list(ast.walk(ast.parse(example.read_text())))
+    imported = {name.name for node in nodes if isinstance(node, ast.Import) for name in node.names}
+    assert imported | {node.module for node in nodes if isinstance(node, ast.ImportFrom)} == {
+        "sys",
+        "numpy",
+        "onnxruntime",
+        "PIL",
+    }
+    paths = [str(tmp_path / name) for name in files]
+    monkeypatch.setattr(sys, "argv", [str(example), str(tmp_path / "m.onnx"), *paths])
+    runpy.run_path(str(example), run_name="__main__")
+    lines = [line.split(",") for line in capsys.readouterr().out.splitlines()]
+    expected, spread = pipeline.score_samples(paths), pipeline[-1].calibration_scores_.std()
+    assert [line[0] for line in lines] == paths
+    difference = np.abs([float(line[1]) for line in lines] - expected) / spread
+    assert difference[0] < 1e-3
+    assert difference.max() < 0.1  # grey levels that Pillow and torchvision round differently
+    assert [int(line[3]) for line in lines] == pipeline.predict(paths).tolist()
 
 
 DETECTORS = [
