@@ -23,6 +23,7 @@ from sklearn.decomposition import PCA
 from sklearn.pipeline import make_pipeline
 
 import skcnf
+from skcnf.cli._benchmark import environment
 
 NAMES = ("ContrastiveFlowDetector", "OutlierExposureDetector", "KNN", "GaussianDetector")
 N_FEATURES, N_TRAIN, N_CALIBRATION, N_INLIERS, N_ANOMALIES = 8, 400, 199, 200, 50
@@ -172,6 +173,7 @@ def main(arguments=None):
     parser.add_argument("--n-jobs", type=int, default=-1)
     parser.add_argument("--detectors", default=",".join(name for name in NAMES if name in detectors()))
     args = parser.parse_args(arguments)
+    print(environment())
     names, holds = args.detectors.split(","), True
     print(
         f"in %, means over {args.seeds} seeds: inliers flagged at {RATE:.0%}, false share of rows selected at an FDR of"

@@ -17,6 +17,8 @@ import torch
 from _promises import detectors, lowest_rate, mean_and_error, quiet
 from joblib import Parallel, delayed
 
+from skcnf.cli._benchmark import environment
+
 N_FEATURES, N_NEW = 4, 1000
 # inliers, validation_fraction, rates
 SETTINGS = [(2000, 0.2, (0.01,)), (400, 0.4, (0.05, 0.2))]
@@ -60,6 +62,7 @@ def main(arguments=None):
     parser.add_argument("--n-jobs", type=int, default=-1)
     parser.add_argument("--detectors", default=",".join(detectors()), help="names, separated by commas")
     args = parser.parse_args(arguments)
+    print(environment())
     print(f"new inliers flagged, {args.seeds} seeds of {N_NEW} rows each in {N_FEATURES} dimensions")
     header = ("detector", "inliers", "calibration", "rate", "flagged", "error")
     print("{:24s}  {:>7s}  {:>11s}  {:>5s}  {:>7s}  {:>6s}  bounds".format(*header))

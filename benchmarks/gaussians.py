@@ -19,6 +19,7 @@ import torch
 from choose_defaults import CLASSES, fold
 
 from skcnf import ContrastiveFlowDetector, GaussianDetector, GaussianRatioDetector
+from skcnf.cli._benchmark import environment
 from skcnf.datasets import load_cifar10_features
 from skcnf.evaluation import auroc
 
@@ -68,6 +69,7 @@ def main():
     warnings.simplefilter("ignore", UserWarning)
     data = load_cifar10_features()
     sizes = [n for n in (300, 600, 1_280, 3_000, 10_000, 30_000) if n <= len(data.X_aux)]
+    print(environment())
     print(f"mean AUROC in %, seeds 0 to {args.seeds - 1}, by auxiliary rows")
     print(f"{'':30s}" + "".join(f"{n:>8,}" for n in sizes) + "   spread over seeds")
     for name, detector in SETTINGS.items():

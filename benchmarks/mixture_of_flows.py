@@ -17,6 +17,7 @@ from joblib import Parallel, delayed
 from scipy.special import logsumexp
 
 from skcnf import ContrastiveFlowDetector
+from skcnf.cli._benchmark import environment
 from skcnf.datasets import load_cifar10_features
 from skcnf.evaluation import auroc
 
@@ -40,6 +41,7 @@ def main():
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--n-jobs", type=int, default=-1)
     args = parser.parse_args()
+    print(environment())
     print(f"CF, {N_FLOWS} flows, AUROC in %")
     print(f"{'seed':>4s}  {'class':>5s}  {'one flow':>8s}  {'mean of logs':>12s}  {'log of mean':>11s}")
     tasks = [delayed(run)(k, seed) for seed in range(args.seeds) for k in CLASSES]

@@ -22,6 +22,7 @@ from choose_defaults import CLASSES, fold
 from joblib import Parallel, delayed
 
 from skcnf import ContrastiveFlowDetector
+from skcnf.cli._benchmark import environment
 from skcnf.datasets import load_cifar10_features
 from skcnf.evaluation import auroc
 
@@ -79,6 +80,7 @@ def main():
     parser.add_argument("--promise-seeds", type=int, default=200)
     parser.add_argument("--n-jobs", type=int, default=-1)
     args = parser.parse_args()
+    print(environment())
     if args.seeds:
         compare(args)
     return 0 if promise(args.promise_seeds, args.n_jobs) else 1

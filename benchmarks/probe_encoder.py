@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
+from skcnf.cli._benchmark import environment
 from skcnf.datasets import load_cifar10_features
 
 K, TEMPERATURE = 200, 0.1
@@ -22,6 +23,7 @@ def main():
     rows = np.arange(len(data.X_test))[:, None]
     np.add.at(votes, (rows, data.y_train[indices]), weights)
     accuracy = (votes.argmax(1) == data.y_test).mean()
+    print(environment())
     print(f"kNN accuracy on CIFAR-10 (k = {K}, cosine, temperature {TEMPERATURE}): {100 * accuracy:.1f} %")
 
 
