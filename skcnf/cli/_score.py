@@ -27,13 +27,7 @@ def add_score(commands: argparse._SubParsersAction) -> None:
     )
     command.add_argument("model", type=Path, metavar="MODEL", help="the file that `skcnf fit` or skcnf.save wrote")
     command.add_argument("new", metavar="NEW", nargs="+", help=f"{IMAGES}; or {FEATURES}")
-    command.add_argument(
-        "-o", "--output", type=Path, metavar="OUTPUT", help="the file to write (default: print the rows)"
-    )
-    command.add_argument("--json", action="store_true", help="one JSON object a line in place of CSV")
-    command.add_argument(
-        "--report", type=Path, metavar="HTML", help="write a page with histogram and ranked images too"
-    )
+    _add_outputs(command)
     _add_decision(command)
     command.add_argument("--check", action="store_true", help="exit with status 1 if there is an anomaly")
     command.add_argument("--strict", action="store_true", help="stop at the first unreadable input")
@@ -42,6 +36,16 @@ def add_score(commands: argparse._SubParsersAction) -> None:
     add_cluster(command)
     add_quiet(command)
     command.set_defaults(run=_score, kept="finished rows are kept with -o")
+
+
+def _add_outputs(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "-o", "--output", type=Path, metavar="OUTPUT", help="the file to write (default: print the rows)"
+    )
+    command.add_argument("--json", action="store_true", help="one JSON object a line in place of CSV")
+    command.add_argument(
+        "--report", type=Path, metavar="HTML", help="write a page with histogram and ranked images too"
+    )
 
 
 def _add_decision(command: argparse.ArgumentParser) -> None:
