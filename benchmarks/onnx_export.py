@@ -74,7 +74,7 @@ def export_features(featurizer, path):
 
 
 def run_onnx(python, model, images, output):
-    subprocess.run([python, HERE / "onnx_runtime.py", model, images, output], check=True)
+    subprocess.run([python, "-I", HERE / "onnx_runtime.py", model, images, output], check=True)
     return dict(np.load(output))
 
 
@@ -107,7 +107,7 @@ def compare(title, found, expected, detector):
 
 
 def run_example(python, model, files):
-    out = subprocess.run([python, EXAMPLE, model, *files], check=True, capture_output=True, text=True).stdout
+    out = subprocess.run([python, "-I", EXAMPLE, model, *files], check=True, capture_output=True, text=True).stdout
     values = np.array([line.split(",")[1:] for line in out.splitlines()], dtype=np.float64)
     return dict(zip(("score", "p_value", "verdict"), values.T, strict=True))
 

@@ -47,6 +47,6 @@ def rows():
 def cluster():
     """A Dask cluster of two worker processes."""
     distributed = pytest.importorskip("distributed")
-    quiet = {"silence_logs": "CRITICAL", "dashboard_address": None}
+    quiet = {"silence_logs": "CRITICAL", "dashboard_address": ":0"}
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, **quiet) as cluster:
         yield cluster

@@ -127,7 +127,8 @@ class Cluster:
 
 
 async def _knock(address: str) -> None:
+    from distributed import Security
     from distributed.comm import connect
 
-    comm = await connect(address, timeout=_CONNECTING)
+    comm = await connect(address, timeout=_CONNECTING, **Security().get_connection_args("client"))
     await comm.close()

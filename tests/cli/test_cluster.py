@@ -9,8 +9,10 @@ import time
 import numpy as np
 import pytest
 from PIL import Image
+from tqdm import tqdm
 
 from skcnf._core.row_files import RowFile
+from skcnf.cli._console import Console
 from skcnf.cli._lines import LineFile
 
 distributed = pytest.importorskip("distributed")
@@ -126,6 +128,15 @@ def test_a_cut_run_goes_on_with_or_without_a_cluster(
         status, _, err = run(*command, "-o", cut, *second)
         assert (status, ("goes on after 8 rows" in err)) == (0, name == "score")
         assert cut.read_bytes() == whole.read_bytes()
+
+
+def test_the_bar_counts_all_rows_of_all_workers(run, cluster, in_blocks, images, tmp_path, monkeypatch):
+    bars, bar = [], Console.bar
+    monkeypatch.setattr(Console, "bar", lambda *args: bars.append(bar(*args)) or bars[-1])
+    monkeypatch.setattr(tqdm, "update", lambda self, n: setattr(self, "n", getattr(self, "n", 0) + n))
+    for command in (["score", in_blocks], ["features", "-o", tmp_path / "x.npy"]):
+        assert run(*command, images / "normal", "--scheduler", cluster.scheduler_address)[0] == 0
+    assert [(bar.total, bar.n) for bar in bars] == [(24, 24), (24, 24)]
 
 
 def test_features_in_files_are_spread_too(run, cluster, model, features, tmp_path):
