@@ -38,6 +38,7 @@ def images_zip(path: Path, n_images: int, size: int, seed: int = 0) -> Path:
 def _run(arguments: list[str], log: str, scratch: str) -> None:
     """In a process and a session of its own: one command, whose words go to ``log``."""
     import torch
+    from joblib.externals.loky import reusable_executor
 
     from skcnf.cli import main
 
@@ -48,7 +49,10 @@ def _run(arguments: list[str], log: str, scratch: str) -> None:
     with open(log, "a") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    sys.exit(main(arguments))
+    status = main(arguments)
+    if reusable_executor._executor is not None:  # an interpreter ends it as it exits, which a fork does not
+        reusable_executor._executor.shutdown(wait=True, kill_workers=True)
+    sys.exit(status)
 
 
 class Runner:
