@@ -198,6 +198,20 @@ def test_files_score_as_their_arrays(images, tmp_path):
     np.testing.assert_array_equal(files.heat_map(tmp_path / "03.png").scores, arrays.heat_map(images[3]).scores)
 
 
+def test_a_stream_begins_and_ends_anywhere_and_goes_on_after_an_error(images, tmp_path):
+    tiled = _tiled().fit(images)
+    rows = tiled._encoder.transform(images)
+    np.testing.assert_array_equal(rows, _features(images, tiled).reshape(60, -1))
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    mixed = [*images[:10], tmp_path / "broken.png", *images[10:]]
+    found = [image for batch in tiled._encoder.stream(mixed, start=7, stop=33) for image in batch]
+    assert [image.index for image in found] == list(range(7, 33))
+    assert [image.index for image in found if image.features is None] == [10]
+    assert "broken.png' cannot be read" in found[3].error
+    expected = np.concatenate([rows[7:10], rows[10:32]])
+    np.testing.assert_array_equal(np.stack([image.features for image in found if image.error is None]), expected)
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
