@@ -43,7 +43,8 @@ def _run(arguments: list[str], log: str, scratch: str) -> None:
     from skcnf.cli import main
 
     os.setsid()
-    resource_tracker._resource_tracker.__init__()  # its own, as a command has, and not that of the tests
+    multiprocessing.set_start_method("fork", force=True)  # as in a command, where tqdm's lock then has no name
+    resource_tracker._resource_tracker.__init__()  # its own too, and not that of the tests
     torch.set_num_threads(1)
     os.environ |= {"SOURCE_DATE_EPOCH": "0", "JOBLIB_TEMP_FOLDER": scratch}
     with open(log, "a") as file:
