@@ -1,10 +1,14 @@
-"""An alarm on images: learn what is normal, set a false-alarm rate, and look at the scores.
+"""
+An alarm on images
+==================
+
+Learn what is normal, set a false-alarm rate, and look at the scores.
 
 Two photographs that come with scikit-learn stand in for a camera: patches of the temple are normal, patches of the
 flower are what the alarm is for. Auxiliary images are a broad unlabelled mixture; here, patches of both. The promised
 rate of false alarms is about new images of the kind that was fitted: new patches of the left of the temple. Its right,
 which no image of the fit has shown, is another kind, and more of it is flagged. With images of your own, pass folders:
-``pipeline.fit("normal/", X_aux="anything/")``.
+``pipeline.fit("normal/", X_aux="anything/")``::
 
     python examples/alarm_on_images.py [figure.png]
 """

@@ -1,7 +1,11 @@
-"""An alarm on a camera: frames arrive one by one, each gets a p-value, and an alarm needs three bad frames in a row.
+"""
+An alarm on a camera
+====================
+
+Frames arrive one by one, each gets a p-value, and an alarm needs three bad frames in a row.
 
 The camera is made up: a window that wanders over the photographs which come with scikit-learn. It watches the temple,
-and for a while somebody holds the flower before it. Frames are never collected, so the loop may run for ever.
+and for a while somebody holds the flower before it. Frames are never collected, so the loop may run for ever::
 
     python examples/camera_loop.py [--frames 120]
 """

@@ -1,8 +1,12 @@
-"""Fine-tune an encoder on images shrunk and enlarged again, and see its features before and after (figure 5).
+"""
+Fine-tuning for low resolution (figure 5)
+=========================================
+
+Fine-tune an encoder on images shrunk and enlarged again, and see its features before and after.
 
 An encoder trained on sharp images sees mostly blur when small images are enlarged to its size: all images look alike
 to it. Training it a little longer on images that were shrunk and enlarged the same way mends that. Takes any folder or
-zip of images; the first tenth is kept for the figure.
+zip of images; the first tenth is kept for the figure::
 
     python examples/low_resolution.py IMAGES --low-res 8
 """
@@ -51,3 +55,9 @@ def main():
 
 if __name__ == "__main__":
     main()
+
+# %%
+# .. if-measured:: low-resolution/correlation.png
+#
+#    .. image:: ../results/low-resolution/correlation.png
+#       :alt: Correlation of the features of different images, before and after fine-tuning.

@@ -1,4 +1,8 @@
-"""Figures 4, 6, 7 and 8: which test images a detector finds most normal, and which least.
+"""
+The most and the least normal images (figures 4, 6, 7, 8)
+=========================================================
+
+Which test images a detector finds most normal, and which least.
 
 Each row is a class of CIFAR-10 as the inliers. Figure 6 has the inlier images of the highest scores (typical ones),
 figure 7 those of the lowest (odd ones: unusual views, crops and colours), figure 8 the images of other classes that
@@ -7,7 +11,7 @@ speaks of anomaly scores, which are high where ours are low.
 
 The features come with the package, the images do not: they are read from a zip of lossless sheets (WebP files named
 ``test/CLASS/NN-COUNT.webp``, each with COUNT images of 32 px as tiles, row by row), in the order in which they were
-featurised. About half a minute a class on one core.
+featurised. About half a minute a class on one core::
 
     python examples/plot_ranked_images.py cifar10.zip --classes deer ship --output figures
 """
@@ -69,3 +73,9 @@ def main():
 
 if __name__ == "__main__":
     main()
+
+# %%
+# .. if-measured:: figures/figure4.png
+#
+#    .. image:: ../results/figures/figure4.png
+#       :alt: Rows of images: typical inliers, odd inliers, and anomalies that look like inliers.

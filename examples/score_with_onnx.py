@@ -1,4 +1,8 @@
-"""Scores image files with a model of `skcnf.exporting.export_onnx`; it needs onnxruntime, NumPy and Pillow alone.
+"""
+Scores without torch
+====================
+
+Scores image files with a model of `skcnf.exporting.export_onnx`; it needs onnxruntime, NumPy and Pillow alone::
 
     python examples/score_with_onnx.py model.onnx image.png [image.jpg ...]
 

@@ -22,11 +22,15 @@ RUNS = {
     "alarm_on_images": (["{tmp}/alarm.png"], ["alarm.png"]),
     "camera_loop": (["--frames", "30"], []),
     "low_resolution": (["{tmp}/images", "--epochs", "1", "--output", "{tmp}/correlation.png"], ["correlation.png"]),
+    "plot_closed_form": (["--output", "{tmp}/closed_form.png"], ["closed_form.png"]),
+    "plot_decisions": (["--output", "{tmp}/decisions.png"], ["decisions.png"]),
     "plot_figure1_histograms": (["--max-epochs", "1", "--output", "{tmp}/figure1.png"], ["figure1.png"]),
     "plot_figure3_difference_density": (
         ["--n-rows", "2000", "--epochs", "1", "--output", "{tmp}/figure3.png"],
         ["figure3.png"],
     ),
+    "plot_flow_and_contrast": (["--max-epochs", "1", "--output", "{tmp}/start.png"], ["start.png"]),
+    "plot_optimum": (["--output", "{tmp}/optimum.png"], ["optimum.png"]),
     "plot_ranked_images": (
         ["{tmp}/sheets.zip", "--classes", "car", "--max-epochs", "1", "--output", "{tmp}"],
         ["figure4.png", "figure6.png", "figure7.png", "figure8.png"],

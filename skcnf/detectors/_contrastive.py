@@ -27,7 +27,7 @@ _AUTO_CLAMP_PER_FEATURE = 0.5  # nats; chosen by the protocol in docs/defaults.r
 class ContrastiveFlowDetector(BaseFlowDetector):
     """Contrastive normalizing flow: it raises the likelihood of inliers and lowers that of auxiliary rows.
 
-    With inliers x, auxiliary rows a, the flow T and its Jacobian J_T, training minimises
+    With inliers x, auxiliary rows a, the flow T and its Jacobian J_T, training minimises::
 
         mean nll(x) - aux_weight * mean min(nll(a), nll_clamp),    nll(x) = |T(x)|^2 / 2 - log|det J_T(x)|.
 

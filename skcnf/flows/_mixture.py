@@ -61,7 +61,7 @@ class LogisticMixtureFlow(nn.Module):
         self.log_weights = nn.Parameter(torch.zeros(n_components))  # up to a constant
 
     def latent(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Latent points (n, 1) and log |dz/dx| (n,), in nats, of rows (n, 1)."""
+        """Latent points (n, 1) and the logarithm of ``|dz/dx|`` (n,), in nats, of rows (n, 1)."""
         log_below, log_above, log_density = self._log_mixture(x)
         # The smaller of the two tails has all its digits; below the smallest number z stands still.
         tail = torch.minimum(log_below, log_above).exp().clamp(min=torch.finfo(x.dtype).tiny)

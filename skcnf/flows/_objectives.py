@@ -41,7 +41,7 @@ def negative_log_likelihood(z: Tensor, log_det: Tensor) -> Tensor:
     z : Tensor of shape (n, d)
         Latent points T(x).
     log_det : Tensor of shape (n,)
-        log |det J_T(x)|.
+        The logarithm of ``|det J_T(x)|``.
 
     Returns
     -------

@@ -92,7 +92,7 @@ class RealNVP(RebuiltModule):
         -------
         z : Tensor of shape (n, d)
         log_det : Tensor of shape (n,)
-            log |det dz/dx|, in nats.
+            The logarithm of ``|det dz/dx|``, in nats.
         """
         if self._needs_graph(x):
             log_det = x.new_zeros(x.shape[0])  # not len(x), which an exporter takes for a constant

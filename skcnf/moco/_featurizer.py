@@ -216,7 +216,7 @@ class MocoFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
         Returns
         -------
-        ndarray of shape (n_images, n_features_out_), dtype float32
+        ndarray of shape (n_images, n_features), dtype float32
 
         Raises
         ------
@@ -249,7 +249,7 @@ class MocoFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
         Returns
         -------
-        memmap of shape (n_images, n_features_out_), dtype float32
+        memmap of shape (n_images, n_features), dtype float32
             Read-only; detectors take it as it is.
 
         Raises
