@@ -5,8 +5,10 @@ A block that cannot run here has a comment ``.. not run: why`` before it. Blocks
 
 import re
 import shlex
+import sys
 import textwrap
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -111,12 +113,15 @@ def _run_commands(text):
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("page", RUNNING, ids=lambda path: path.relative_to(ROOT).as_posix())
 @pytest.mark.moves_generators
-def test_code_of_a_page_runs(page, place, names):
+def test_code_of_a_page_runs(page, place, names, monkeypatch):
+    module = ModuleType("page")  # of a name, so that what a page defines can be pickled
+    monkeypatch.setitem(sys.modules, "page", module)
+    vars(module).update(names)
     for language, text in blocks(page):
         if language == "console":
             _run_commands(text)
         else:
-            exec(compile(text, str(page), "exec"), names)
+            exec(compile(text, str(page), "exec"), vars(module))
 
 
 def test_blocks_are_found_and_exceptions_give_their_reason(tmp_path):
