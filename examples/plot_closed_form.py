@@ -36,7 +36,7 @@ def main():
         detector.fit(X, X_aux=data.X_aux)
         alarms = detector.predict(data.X_test) == -1
         print(
-            f"{name}: AUROC {100 * auroc(detector.score_samples(data.X_test), y):.1f} %, "
+            f"{name}: AUROC {100 * auroc(y, detector.score_samples(data.X_test)):.1f} %, "
             f"flagged {alarms[y == 1].mean():.1%} of inliers and {alarms[y == -1].mean():.1%} of anomalies"
         )
     display = ScorePanelsDisplay.from_estimators(detectors, data.X_test, y, labels=labels, n_columns=2)

@@ -113,7 +113,7 @@ def _run_commands(text):
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("page", RUNNING, ids=lambda path: path.relative_to(ROOT).as_posix())
 @pytest.mark.moves_generators
-def test_code_of_a_page_runs(page, place, names, monkeypatch):
+def test_code_of_a_page_runs(page, place, names, monkeypatch, capsys):
     module = ModuleType("page")  # of a name, so that what a page defines can be pickled
     monkeypatch.setitem(sys.modules, "page", module)
     vars(module).update(names)
@@ -122,6 +122,7 @@ def test_code_of_a_page_runs(page, place, names, monkeypatch):
             _run_commands(text)
         else:
             exec(compile(text, str(page), "exec"), vars(module))
+    assert not re.search(r"\bnan\b", capsys.readouterr().out)
 
 
 def test_blocks_are_found_and_exceptions_give_their_reason(tmp_path):

@@ -78,7 +78,9 @@ def test_example_runs(name, tmp_path, monkeypatch, capsys):
     path = EXAMPLES / f"{name}.py"
     monkeypatch.setattr(sys, "argv", [str(path), *(argument.format(tmp=tmp_path) for argument in arguments)])
     runpy.run_path(str(path), run_name="__main__")
-    assert capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert output
+    assert "nan" not in output
     for file in files:
         with Image.open(tmp_path / file) as picture:
             assert min(picture.size) > 100

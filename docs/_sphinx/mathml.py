@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html import escape
 from typing import Any
 
@@ -12,13 +13,14 @@ from sphinx.application import Sphinx
 from sphinx.util import logging
 
 _ERRORS = (DenominatorNotFoundError, ExtraLeftOrMissingRightError, NumeratorNotFoundError, IndexError)
+_OPERATOR = re.compile(r"<m[io][^>]*>(log|det|exp)</m[io]>")  # the converter leaves no space after them
 _logger = logging.getLogger(__name__)
 
 
 def _mathml(translator: Any, node: nodes.Element, display: str) -> str:
     formula = node.astext()
     try:
-        return convert(formula, display=display)
+        return _OPERATOR.sub(r'<mo lspace="0.1em" rspace="0.17em">\1</mo>', convert(formula, display=display))
     except _ERRORS as error:
         _logger.warning("no formula: %r (%s)", formula, type(error).__name__, location=node)
         return f"<code>{escape(formula)}</code>"
