@@ -10,7 +10,8 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from functools import cache
-from typing import TypeVar
+from inspect import signature
+from typing import Any, TypeVar
 
 from joblib import Parallel, delayed, effective_n_jobs
 from joblib._parallel_backends import LokyBackend, MultiprocessingBackend
@@ -23,6 +24,7 @@ __all__ = ["run_all"]
 
 _log = logging.getLogger(__name__)
 _POLL = 0.5  # seconds between looks at the parent
+_HAS_OPTIONS = any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature(Parallel).parameters.values())
 _Unit = TypeVar("_Unit")
 _Result = TypeVar("_Result")
 
@@ -81,15 +83,28 @@ def _discard_pool() -> None:
 def _run(
     function: Callable[[_Unit], _Result], units: Sequence[_Unit], n_workers: int, folder: str
 ) -> Iterator[tuple[int, _Result]]:
+    backend = get_active_backend()[0]
     # batch_size="auto" would put long units behind short ones of the same worker, and lose all of a batch by a kill
-    parallel = Parallel(n_jobs=n_workers, return_as="generator_unordered", batch_size=1, temp_folder=folder)
-    in_processes = isinstance(get_active_backend()[0], (LokyBackend, MultiprocessingBackend))
-    parent = _Parent(os.getpid()) if in_processes else None
+    parallel = Parallel(
+        n_jobs=n_workers, return_as="generator_unordered", batch_size=1, temp_folder=folder, **_watching(backend)
+    )
+    parent = _Parent(os.getpid()) if isinstance(backend, (LokyBackend, MultiprocessingBackend)) else None
     calls = (delayed(_call)(parent, function, number, unit) for number, unit in enumerate(units))
     with warnings.catch_warnings():
         # joblib's process pool replaces workers that have grown; no unit is lost
         warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
         yield from parallel(calls)
+
+
+def _watching(backend: Any) -> dict[str, Any]:
+    """Options by which a worker watches its parent from the start, where joblib has them.
+
+    A kill can cut a unit that is on its way to a worker. That worker waits for the rest for ever, in a call without a
+    time limit, and has not seen the `_Parent` in it.
+    """
+    if not _HAS_OPTIONS or not isinstance(backend, LokyBackend):
+        return {}
+    return {"initializer": _end_with, "initargs": (os.getpid(),)}
 
 
 class _Parent:

@@ -100,6 +100,32 @@ def test_a_killed_run_leaves_neither_workers_nor_their_memory(tmp_path):
     assert _wait_until(lambda: not list((tmp_path / "scratch").rglob("*.pkl")), 10)
 
 
+_IDLE_SCRIPT = """
+import os, signal, sys
+from joblib.externals.loky import reusable_executor
+from skcnf._core import workers
+
+def work(unit):
+    return os.getpid()
+
+assert len(list(workers._run(work, ["a unit"], 2, sys.argv[1]))) == 1
+print(*reusable_executor._executor._processes, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
+@pytest.mark.skipif(not workers._HAS_OPTIONS, reason="this joblib gives workers nothing before their first unit")
+def test_a_worker_that_has_had_no_unit_ends_with_its_parent(tmp_path):
+    """It would wait for one for five minutes; or for ever, where a kill has cut the one that was on its way."""
+    with (tmp_path / "processes").open("w") as file:  # no pipe, which workers that live on would hold open
+        run = subprocess.run([sys.executable, "-c", _IDLE_SCRIPT, str(tmp_path)], stdout=file, check=False)
+    processes = (tmp_path / "processes").read_text().split()
+    assert (run.returncode, len(processes)) == (-signal.SIGKILL, 2)
+    assert _wait_until(lambda: not any(map(_is_alive, processes)), 20)
+
+
 def test_each_unit_is_sent_alone(monkeypatch):
     """joblib sends short units in batches that grow: long ones would queue behind them, and a kill would cost all."""
     asked = []
