@@ -26,6 +26,7 @@ def _script(path):
 
 
 figures, readme = _script(ROOT / "tools" / "figures.py"), _script(ROOT / "tools" / "readme.py")
+check_site = _script(ROOT / "tools" / "check_site.py")
 lookup = readme.lookup
 
 
@@ -167,3 +168,20 @@ def test_a_reference_names_a_figure(results, reference, figure):
 def test_a_reference_that_names_none_is_told(results, reference, message):
     with pytest.raises(LookupError, match=re.escape(message)):
         lookup.measured(reference, results)
+
+
+# The site
+
+
+def test_the_check_of_the_site_names_lost_links_and_what_is_loaded_from_elsewhere(tmp_path):
+    (tmp_path / "a.html").write_text('<h1 id="x"></h1><a href="b.html#y">b</a><a href="https://example.org">out</a>')
+    (tmp_path / "b.html").write_text('<h1 id="y"></h1><a href="a.html#x">a</a><img src="picture.png">')
+    assert check_site.faults(tmp_path) == ["b.html: picture.png is not there"]
+    (tmp_path / "picture.png").touch()
+    assert check_site.faults(tmp_path) == []
+    (tmp_path / "b.html").write_text('<a href="a.html#z">a</a><script src="https://example.org/x.js"></script>')
+    assert check_site.faults(tmp_path) == [
+        "a.html: b.html#y is not there",
+        "b.html: loads https://example.org/x.js",
+        "b.html: a.html#z is not there",
+    ]
