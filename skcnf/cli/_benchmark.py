@@ -86,12 +86,16 @@ def _table(text: str) -> int | str:
 def _benchmark(args: argparse.Namespace) -> int:
     """Run what ``args`` of the command line ask for; returns the exit status."""
     from skcnf._core.devices import resolve_device
+    from skcnf._core.files import remove_abandoned
     from skcnf._core.locks import output_lock
 
     resolve_device(args.device)
     args.output.mkdir(parents=True, exist_ok=True)
     with output_lock(args.output / "benchmark"):
-        for stem, layout in _layouts(args).items():
+        layouts = _layouts(args)
+        for stem in (*layouts, "auroc", "claims"):  # the lock has looked for its own name alone
+            remove_abandoned(args.output / stem)
+        for stem, layout in layouts.items():
             _run(args, stem, layout)
         if args.claims:
             _claims(args.output)

@@ -1,6 +1,8 @@
 """Outputs are checked, and held, before the work."""
 
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -51,3 +53,14 @@ def test_outputs_that_cannot_be_written_are_refused_before_the_work(
     assert main(_command(name, images, tmp_path / output)[0]) == 2
     assert message in capsys.readouterr().err
     assert {path.name for path in tmp_path.iterdir()} == {"images", "images.pth"}
+
+
+def test_the_benchmark_deletes_what_killed_runs_have_half_written(tmp_path, capsys):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    for name in ("table.txt", "auroc.png", "results.csv"):
+        (tmp_path / f"{name}.{ended.pid}-1.part").write_bytes(b"half")
+    command, _ = _command("benchmark", None, tmp_path)
+    assert main(command) == 0
+    assert not list(tmp_path.glob("*.part"))
+    assert "ship" in capsys.readouterr().out
