@@ -41,6 +41,7 @@ nitpicky = True
 autodoc_typehints = "none"
 autodoc_preserve_defaults = True
 autosummary_generate = True
+toc_object_entries_show_parents = "hide"
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 
@@ -112,4 +113,4 @@ html_theme_options = {
     "pygments_light_style": "tango",
     "pygments_dark_style": "github-dark",
 }
-html_sidebars = {"index": []}
+html_sidebars = {"index": [], "contributing": [], "results/README": []}

@@ -29,7 +29,8 @@ class ContrastiveFlowDetector(BaseFlowDetector):
 
     With inliers x, auxiliary rows a, the flow T and its Jacobian J_T, training minimises::
 
-        mean nll(x) - aux_weight * mean min(nll(a), nll_clamp),    nll(x) = |T(x)|^2 / 2 - log|det J_T(x)|.
+        mean nll(x) - aux_weight * mean min(nll(a), nll_clamp)
+        nll(x) = |T(x)|^2 / 2 - log|det J_T(x)|
 
     The flow so learns the normalised positive difference of the two densities, softened by the clamp
     (`skcnf.flows.optimal_density` is the exact optimum). The score is its log-density, in nats in the space of X.
