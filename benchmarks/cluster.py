@@ -26,7 +26,7 @@ from _measure import median_ratio, rounds_of
 from skcnf.cli import main as skcnf
 from skcnf.cli._benchmark import environment
 
-ROUNDS = 5
+ROUNDS = 3
 
 
 def run(*arguments):
