@@ -16,6 +16,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,9 +26,17 @@ def oldest_requirements(*extras: str) -> list[str]:
     """The declared requirements with ``==`` for ``>=``."""
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
-    sections = [config["options"]["install_requires"], *(config["options.extras_require"][extra] for extra in extras)]
-    lines = [line.strip() for section in sections for line in section.splitlines() if line.strip()]
-    return [re.sub(r">=", "==", line) for line in lines if ">=" in line]
+    lines = config["options"]["install_requires"].split()
+    for extra in extras:
+        lines += _lines_of(extra, config["options.extras_require"])
+    return [line.replace(">=", "==") for line in lines if ">=" in line]
+
+
+def _lines_of(extra: str, extras: Mapping[str, str]) -> list[str]:
+    """The requirements of an extra and of the extras that it takes in."""
+    lines = extras[extra].split()
+    taken_in = [name for line in lines for names in re.findall(r"^skcnf\[(.*)\]$", line) for name in names.split(",")]
+    return lines + [line for name in taken_in for line in _lines_of(name, extras)]
 
 
 def make_environment(folder: Path) -> Path:
