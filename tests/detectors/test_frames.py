@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+import sklearn
 import torch
 from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
@@ -116,7 +117,8 @@ def test_torchs_images_are_taken():
 
 @pytest.mark.parametrize("detector", EVERY, ids=lambda detector: type(detector).__name__)
 def test_notebooks_show_detectors_as_scikit_learn_does(detector, rows):
-    page = make_pipeline(StandardScaler(), clone(detector))._repr_html_()
+    with sklearn.config_context(print_changed_only=False):
+        page = make_pipeline(StandardScaler(), clone(detector))._repr_html_()
     assert "sk-top-container" in page
     assert type(detector).__name__ in page
     assert "validation_fraction" in page

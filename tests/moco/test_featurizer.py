@@ -254,7 +254,7 @@ def test_bad_files_and_sources_are_named(encoder, images, tmp_path):
     with pytest.raises(ValueError, match="holds no image file"):
         featurizer.transform(tmp_path / "empty")
     with pytest.raises(ValueError, match=r"Use X.numpy\(\)"):
-        featurizer.transform(torch.zeros(1, 3, 32, 32))
+        featurizer.transform(torch.zeros(1, 32, 32, 3))
     with pytest.raises(ValueError, match="image 1 of X is a ndarray of shape"):
         featurizer.transform([images[0], np.zeros((32, 32, 4), np.uint8)])
     with pytest.raises(ValueError, match="X is a int"):
