@@ -96,18 +96,17 @@ class ContrastiveFlowDetector(BaseFlowDetector):
         return [Stage(partial(contrastive_loss, clamp=clamp, aux_weight=self.aux_weight), clamp, self.warmup_epochs)]
 
     def _warn_of_clamp(self, active: float) -> None:
+        below = f"{active:.1%} of the auxiliary rows are below nll_clamp={self.nll_clamp_:.4g}"
         if active < 0.001:
-            warn_user(
-                self,
-                f"{active:.1%} of the auxiliary rows are below nll_clamp={self.nll_clamp_:.4g}: they have no gradient, "
-                "and the flow learns the density of X alone. Raise nll_clamp, or use 'auto'.",
+            advice = (
+                "The clamp is that of 'auto', so these rows are far from X: give auxiliary rows that are more like X."
+                if self.nll_clamp == "auto"
+                else "Raise nll_clamp, or use 'auto'."
             )
+            warn_user(self, f"{below}: they have no gradient, and the flow learns the density of X alone. {advice}")
         elif active > 0.999:
-            warn_user(
-                self,
-                f"{active:.1%} of the auxiliary rows are below nll_clamp={self.nll_clamp_:.4g}: the clamp does not "
-                "act, and training may diverge. Lower nll_clamp, or use 'auto'.",
-            )
+            advice = "Lower nll_clamp." if self.nll_clamp == "auto" else "Lower nll_clamp, or use 'auto'."
+            warn_user(self, f"{below}: the clamp does not act, and training may diverge. {advice}")
 
 
 def _auto_clamp(X: np.ndarray) -> float:

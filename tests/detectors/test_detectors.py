@@ -255,6 +255,8 @@ def test_the_clamp_warns_where_it_does_nothing_or_everything(rows):
     with pytest.warns(UserWarning, match="0.0% of the auxiliary rows are below nll_clamp=-1000"):
         detector = _make(ContrastiveFlowDetector, nll_clamp=-1000.0).fit(X, X_aux)
     assert detector.aux_active_fraction_ == 0
+    with pytest.warns(UserWarning, match="far from X: give auxiliary rows that are more like X"):
+        _make(ContrastiveFlowDetector).fit(X, 100 + X_aux)
     with pytest.warns(UserWarning, match="the clamp does not act"):
         _make(ContrastiveFlowDetector, nll_clamp=1e6, max_epochs=1).fit(X, X_aux)
     with warnings.catch_warnings():
