@@ -65,7 +65,7 @@ class _CsvRows(FeatureFile):
 
     def _read(self, **options: Any) -> Any:
         with _naming(self.path):
-            return pd.read_csv(self.path, float_precision="round_trip", **options)  # the very numbers
+            return pd.read_csv(self.path, **options)
 
     def blocks(self, size: int, start: int = 0) -> Iterator[Any]:
         first = 0

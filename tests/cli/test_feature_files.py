@@ -32,7 +32,7 @@ def test_blocks_are_the_rows_from_start_on(tmp_path, kind, size, start):
     blocks = list(_write(tmp_path, kind).blocks(size, start))
     assert all(len(block) <= size for block in blocks)
     read = np.concatenate([np.asarray(block) for block in blocks]) if blocks else np.empty((0, 4))
-    assert np.array_equal(read, X[start:])
+    np.testing.assert_allclose(read, X[start:], rtol=1e-15)  # pandas before 3 rounds the last digit of CSV
 
 
 @pytest.mark.parametrize("kind", [".csv", ".parquet"])
