@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -57,7 +57,7 @@ class LazyRows(ABC):
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return self.take(np.arange(len(self))).astype(dtype or self.dtype, copy=False)
 
-    def mean(self, axis: int = 0, dtype: Any = np.float64) -> np.ndarray:
+    def mean(self, axis: Literal[0], dtype: Any) -> np.ndarray:
         """Mean (d,) of the rows."""
         parts = [self[part].sum(axis=axis, dtype=dtype) for part in row_batches(len(self), _READING_BATCH)]
         return sum(parts) / len(self)
@@ -94,10 +94,12 @@ class DatasetRows(LazyRows):
     ----------
     dataset : object with a length and items
         An item is a row of d numbers, or a tuple that begins with one.
+    name : str
+        What errors call it.
     """
 
-    def __init__(self, dataset: Any) -> None:
-        self._dataset = dataset
+    def __init__(self, dataset: Any, name: str) -> None:
+        self._dataset, self._name = dataset, name
         first = _row_of(dataset[0])
         if first.ndim != 1:
             raise ValueError(f"its items must be rows of numbers; the first has shape {first.shape}.")
@@ -115,7 +117,9 @@ class DatasetRows(LazyRows):
         for place, number in enumerate(rows.tolist()):
             row = _row_of(self._dataset[number])
             if row.shape != self.shape[1:]:
-                raise ValueError(f"item {number} has shape {row.shape}; the first one has {self.shape[1:]}.")
+                raise ValueError(
+                    f"item {number} of {self._name} has shape {row.shape}; the first one has {self.shape[1:]}."
+                )
             out[place] = row
         return out
 

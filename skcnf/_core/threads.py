@@ -18,7 +18,7 @@ def in_threads(function: Callable[[Item], Result], items: Iterable[Item], n_thre
     """The results of ``function``, in the order of ``items``, which ``n_threads`` threads take in turn.
 
     No gradient is recorded. Each thread computes on one core: torch keeps this number for the process, so that it is
-    set back as soon as the last item is done.
+    set back when the threads have ended.
     """
     before = torch.get_num_threads()
 
@@ -26,8 +26,8 @@ def in_threads(function: Callable[[Item], Result], items: Iterable[Item], n_thre
         with torch.no_grad():
             return function(item)
 
-    with ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        try:
+    try:
+        with ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             yield from pool.map(run, items)
-        finally:
-            torch.set_num_threads(before)
+    finally:  # once all threads have ended: one that began late would set the number again
+        torch.set_num_threads(before)

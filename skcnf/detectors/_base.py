@@ -18,6 +18,7 @@ from skcnf._core.rows import LazyRows
 from skcnf.detectors._calibration import Calibration
 from skcnf.detectors._decisions import DecisionMixin
 from skcnf.detectors._validation import (
+    all_or_nothing,
     check_aux,
     check_rows,
     inlier_mask,
@@ -130,8 +131,7 @@ class BaseOutlierDetector(OutlierMixin, DecisionMixin, metaclass=ABCMeta):
 
     def _fit_in_steps(self, X: Any, y: Any, X_aux: Any, rows_per_unit: int = 1) -> FitSteps:
         """``fit``, but for the training of flows: whoever iterates does the tasks before asking for the next."""
-        before = dict(self.__dict__)
-        try:
+        with all_or_nothing(self):
             X, X_aux = self._checked(X, y, X_aux)
             if X_aux is None and self._uses_aux:
                 warn_user(self, self._without_aux)
@@ -139,10 +139,6 @@ class BaseOutlierDetector(OutlierMixin, DecisionMixin, metaclass=ABCMeta):
             rows = self._split(units, X_aux, check_random_state(self.random_state))
             yield from self._training(rows)
             self._learn_offset(units, rows.calibration)
-        except BaseException:  # also on an interrupt: never leave a half-fitted detector
-            self.__dict__.clear()
-            self.__dict__.update(before)
-            raise
 
     def _checked(self, X: Any, y: Any, X_aux: Any, reset: bool = True) -> tuple[np.ndarray, AuxiliaryRows]:
         y, X_aux = split_y_and_aux(y, X_aux)

@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 
 from skcnf._core.devices import resolve_device
 from skcnf.detectors._base import BaseOutlierDetector, FitSteps
-from skcnf.detectors._validation import warn_user
+from skcnf.detectors._validation import all_or_nothing, warn_user
 from skcnf.flows import FlowData, RealNVP, Stage, train_together
 
 __all__ = ["UpdateMixin"]
@@ -77,14 +77,9 @@ class UpdateMixin(BaseOutlierDetector):
         >>> [len(flow.partial_fit(rows).calibration_scores_) for rows in (X[500:700], X[700:])]
         [35, 50]
         """
-        before = dict(self.__dict__)
-        try:
+        with all_or_nothing(self):
             for tasks in self._update_in_steps(X, y, X_aux):
                 train_together(tasks)
-        except BaseException:  # also on an interrupt: never leave a half-trained detector
-            self.__dict__.clear()
-            self.__dict__.update(before)
-            raise
         return self
 
     def _update_in_steps(self, X: Any, y: Any, X_aux: Any) -> FitSteps:

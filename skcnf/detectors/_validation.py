@@ -6,6 +6,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Set
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -21,11 +22,31 @@ from torch.utils.data import Dataset
 from skcnf._core.rows import DatasetRows, LazyRows, ShardedRows
 from skcnf.detectors._extremes import feature_ranges, find_extreme
 
-__all__ = ["check_aux", "check_rows", "inlier_mask", "split_y_and_aux", "warn_of_extremes", "warn_user"]
+__all__ = [
+    "all_or_nothing",
+    "check_aux",
+    "check_rows",
+    "inlier_mask",
+    "split_y_and_aux",
+    "warn_of_extremes",
+    "warn_user",
+]
 
 _IMAGE_HINT = "put a MocoFeaturizer before the detector, e.g. make_pipeline(MocoFeaturizer(), {}())."
 _SECOND, _Y_OR_X_AUX = "the second argument of fit", "y of shape (n,) or X_aux of shape (n_aux, n_features)"
 _LARGEST = 1e150  # its square, and the sum of ten million such squares, is finite in float64
+
+
+@contextmanager
+def all_or_nothing(estimator: BaseEstimator) -> Iterator[None]:
+    """Leave the estimator as it was if what follows fails or is interrupted: never a half-fitted one."""
+    before = dict(estimator.__dict__)
+    try:
+        yield
+    except BaseException:
+        estimator.__dict__.clear()
+        estimator.__dict__.update(before)
+        raise
 
 
 def split_y_and_aux(y: Any, X_aux: Any) -> tuple[np.ndarray | None, Any]:
@@ -136,9 +157,9 @@ def check_aux(estimator: BaseEstimator, X_aux: Any) -> np.ndarray | LazyRows | N
     """
     if X_aux is None:
         return None
+    if isinstance(X_aux, (tuple, list)) and not X_aux:
+        raise ValueError(f"X_aux is an empty {type(X_aux).__name__}; give it at least one array, or None.")
     parts = X_aux if isinstance(X_aux, tuple) or _are_shards(X_aux) else (X_aux,)
-    if not parts:
-        raise ValueError("X_aux is an empty tuple; give it at least one array, or None.")
     names = ["X_aux"] if len(parts) == 1 else [f"X_aux[{number}]" for number in range(len(parts))]
     checked = [_check_aux_part(estimator, *named) for named in zip(parts, names, strict=True)]
     return checked[0] if len(checked) == 1 else ShardedRows(checked)
@@ -178,7 +199,7 @@ def _rows_of_dataset(part: Any, name: str) -> LazyRows:
     if n_rows < 2:
         raise ValueError(f"{kind} of {n_rows} items; at least 2 are needed.")
     try:
-        return DatasetRows(part)
+        return DatasetRows(part, name)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{kind} that cannot be used as rows of features: {error}") from error
 

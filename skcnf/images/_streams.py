@@ -146,6 +146,9 @@ def _decode(
         return DecodedImage(index, name, decode(source[place], index), None)
     except ValueError as error:
         return DecodedImage(index, name, None, str(error))
+    except Exception as error:  # one that ends the whole run: whoever catches it can tell at which image
+        error.add_note(name)
+        raise
 
 
 class _Feed:

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from skcnf.detectors import BaseOutlierDetector
 from skcnf.detectors._calibration import Calibration
 from skcnf.detectors._decisions import DecisionMixin
-from skcnf.detectors._validation import inlier_mask, split_y_and_aux
+from skcnf.detectors._validation import all_or_nothing, inlier_mask, split_y_and_aux
 from skcnf.images import TileGrid, image_source, iter_decoded
 from skcnf.tiling._encoder import TileEncoder
 from skcnf.tiling._map import TileMap
@@ -150,16 +150,11 @@ class TiledDetector(OutlierMixin, DecisionMixin):
         FloatingPointError
             If training diverges; ``self`` is then left as it was.
         """
-        before = dict(self.__dict__)
-        try:
+        with all_or_nothing(self):
             y, X_aux = split_y_and_aux(y, X_aux)
             rows = self._prepare(X).transform(X)
             mask = inlier_mask(self, y, len(rows))
             self._fit_rows(rows if mask is None else rows[mask], self._auxiliary(X_aux))
-        except BaseException:  # also on an interrupt: never leave a half-fitted detector
-            self.__dict__.clear()
-            self.__dict__.update(before)
-            raise
         return self
 
     def score_samples(self, X: Any) -> np.ndarray:

@@ -27,7 +27,7 @@ _BATCH = 256  # tiles that are encoded together, where the featurizer does not t
 
 
 class _OtherSizeError(Exception):
-    """An image of a size that was not expected. It is no ValueError: that would make an unreadable image of it."""
+    """The size that was expected, and an image's own. It is no ValueError, which would make the image unreadable."""
 
 
 class TileEncoder:
@@ -105,16 +105,16 @@ class TileEncoder:
                 X, self._resize, self.batch_size, n_threads=n_threads, start=start, stop=stop, intensity=self.intensity
             )
         except _OtherSizeError as error:
-            raise ValueError(str(error)) from None
+            (name,), (wanted, found) = error.__notes__, error.args
+            raise ValueError(
+                f"image '{name}' has {found} pixels (height x width), but the first one has {wanted}; give image_size, "
+                "to which all are resized (on the command line: --set image_size=SIZE)."
+            ) from None
 
     def _resize(self, image: Tensor) -> Tensor:
         shape = tuple(image.shape[-2:])
         if self.one_size and shape != self.grid.shape:
-            wanted, found = (f"{height} x {width}" for height, width in (self.grid.shape, shape))
-            raise _OtherSizeError(
-                f"image_size=None needs images of one size, but one has {found} pixels (height x width), and the first "
-                f"has {wanted}; give image_size, to which all are resized."
-            )
+            raise _OtherSizeError(*(f"{height} x {width}" for height, width in (self.grid.shape, shape)))
         return resize_image(image, self.grid.shape)
 
     def _encode(self, batch: list[DecodedImage]) -> np.ndarray:

@@ -11,8 +11,8 @@ X = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
 
 
 def _lazy():
-    shards = ShardedRows([X[:7], X[7:8], DatasetRows(TensorDataset(torch.from_numpy(X[8:]), torch.zeros(12)))])
-    return {"shards": shards, "dataset": DatasetRows(list(X))}
+    shards = ShardedRows([X[:7], X[7:8], DatasetRows(TensorDataset(torch.from_numpy(X[8:]), torch.zeros(12)), "X_aux")])
+    return {"shards": shards, "dataset": DatasetRows(list(X), "X_aux")}
 
 
 @pytest.mark.parametrize("name", ["shards", "dataset"])
@@ -47,7 +47,7 @@ def test_shards_of_both_precisions_are_read_in_the_higher():
 
 
 def test_items_of_another_shape_are_named():
-    with pytest.raises(ValueError, match=r"item 2 has shape \(4,\); the first one has \(3,\)"):
-        DatasetRows([X[0], X[1], np.zeros(4)])[:]
+    with pytest.raises(ValueError, match=r"item 2 of X_aux has shape \(4,\); the first one has \(3,\)"):
+        DatasetRows([X[0], X[1], np.zeros(4)], "X_aux")[:]
     with pytest.raises(ValueError, match="its items must be rows of numbers; the first has shape"):
-        DatasetRows(TensorDataset(torch.zeros(3, 8, 8)))
+        DatasetRows(TensorDataset(torch.zeros(3, 8, 8)), "X_aux")

@@ -1,6 +1,7 @@
 """Threads of one core each: order, gradients, and the number of threads that is set back."""
 
 import threading
+import time
 
 import pytest
 import torch
@@ -27,9 +28,29 @@ def test_no_gradient_is_recorded():
 
 
 def test_the_number_of_threads_is_set_back_after_an_error():
-    def run(item):
-        raise RuntimeError(f"item {item}")
-
     with pytest.raises(RuntimeError, match="item 0"):
-        list(in_threads(run, range(4), 2))
+        list(in_threads(_fail, range(4), 2))
     assert torch.get_num_threads() == 3
+
+
+def test_the_number_is_set_back_last_even_where_a_thread_begins_late(monkeypatch):
+    own, calls, lock = torch.set_num_threads, [], threading.Lock()
+
+    def slow_in_the_second_thread(number):
+        with lock:
+            is_second = number == 1 and 1 in calls
+            calls.append(number)
+        if is_second:
+            time.sleep(0.3)  # the first has failed by then
+            calls.append(number)
+        own(number)
+
+    monkeypatch.setattr(torch, "set_num_threads", slow_in_the_second_thread)
+    with pytest.raises(RuntimeError):
+        list(in_threads(_fail, range(2), 2))
+    assert calls[-1] == 3
+
+
+def _fail(item):
+    time.sleep(0.05)
+    raise RuntimeError(f"item {item}")

@@ -405,7 +405,8 @@ def test_tiles_that_do_not_fit_are_told(run, images, tmp_path, arguments, messag
 def test_images_of_several_sizes_need_a_size(run, images, tmp_path):
     status, _, err = run("fit", images, "-o", tmp_path / "m", "--detector", "mse", "--tiles", 8)
     assert status == 2
-    assert "image_size=None needs images of one size, but one has 20 x 24 pixels" in err
+    assert ".png' has 20 x 24 pixels (height x width), but the first one has" in err
+    assert "--set image_size=SIZE" in err
     assert "unreadable" not in err
     assert run("fit", images, "-o", tmp_path / "m", "--detector", "mse", "--tiles", 8, "--set", "image_size=16")[0] == 0
 

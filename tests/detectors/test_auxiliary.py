@@ -95,6 +95,7 @@ class _Endless(IterableDataset):
     ("X_aux", "error", "message"),
     [
         ((), ValueError, "X_aux is an empty tuple"),
+        ([], ValueError, "X_aux is an empty list"),
         ((np.ones((5, 4)), np.ones((5, 3))), ValueError, "X_aux[1] has 3 features, but X has 4"),
         ((np.ones((5, 4)), Items(np.ones((5, 3)))), ValueError, "X_aux[1] has 3 features, but X has 4"),
         (Items(np.ones((1, 4))), ValueError, "X_aux is a Items of 1 items; at least 2 are needed"),

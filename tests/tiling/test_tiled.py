@@ -153,7 +153,7 @@ def test_images_marked_as_anomalies_are_left_out(images):
 def test_mixed_sizes_become_one(images):
     mixed = [np.asarray(Image.fromarray(image).resize((20 + k % 5, 16 + k % 3))) for k, image in enumerate(images)]
     with pytest.raises(
-        ValueError, match=re.escape("but one has 17 x 21 pixels (height x width), and the first has 16")
+        ValueError, match=re.escape("image '1' has 17 x 21 pixels (height x width), but the first one has 16")
     ):
         _tiled().fit(mixed)
     tiled = _tiled(image_size=(16, 20)).fit(mixed)
