@@ -13,6 +13,7 @@ from skcnf.evaluation import auroc
 
 __all__ = ["ScoreHistogramDisplay", "ScorePanelsDisplay"]
 
+_FARTHEST = 10  # interquartile ranges of the inliers below their lower quartile that are drawn
 _STYLES = ("solid", (0, (5, 1.5)), (0, (1.5, 1)))
 
 
@@ -61,13 +62,13 @@ class ScoreHistogramDisplay:
     def plot(self, *, ax: Any = None, bins: int | None = None, legend: bool = True) -> ScoreHistogramDisplay:
         """Draw on ``ax``, or on a new figure; sets ``ax_`` and ``figure_``.
 
-        There are 50 ``bins``, or 30 where classes are drawn. The first one gathers the lowest per cent of the scores,
-        because a flow's scores of anomalies have no lower end.
+        There are 50 ``bins``, or 30 where classes are drawn. The first one gathers what is lower, because a flow's
+        scores of anomalies have no lower end: the lowest per cent, and scores that lie ten interquartile ranges of the
+        inliers below the inliers' lower quartile.
         """
         self.ax_ = new_axes(ax, (6, 3.2) if self.labels is None else (7, 3.4))
         self.figure_ = self.ax_.figure
-        low, high = np.quantile(self.scores, [0.01, 1.0])
-        edges = np.histogram_bin_edges([low, high], bins or (50 if self.labels is None else 30))
+        edges = np.histogram_bin_edges(self._range(), bins or (50 if self.labels is None else 30))
         inliers = self.y == 1
         self._bars(inliers, edges, ACCENT, self._inlier_name())
         if self.labels is None:
@@ -82,6 +83,16 @@ class ScoreHistogramDisplay:
         if legend:
             _draw_legend(self.ax_, [self], beside=self.labels is not None)
         return self
+
+    def _range(self) -> tuple[float, float]:
+        """The lowest score that is drawn where it lies, and the highest; the threshold lies between them."""
+        low, high = np.quantile(self.scores, [0.01, 1.0])
+        inliers = self.scores[self.y == 1]
+        if len(inliers):
+            lower, upper = np.quantile(inliers, [0.25, 0.75])
+            if upper > lower:
+                low = max(low, lower - _FARTHEST * (upper - lower))
+        return float(low if self.threshold is None else min(low, self.threshold)), float(high)
 
     def _inlier_name(self) -> str:
         if self.labels is None:

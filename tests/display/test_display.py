@@ -61,6 +61,16 @@ def test_feature_correlation_is_between_images_and_averages_without_the_diagonal
         single.plot(ax=display.ax_)
 
 
+def test_scores_far_below_the_inliers_are_gathered_in_the_first_bin_and_the_threshold_is_shown():
+    rng = np.random.default_rng(0)
+    scores = np.concatenate([rng.normal(0, 1, 500), rng.normal(-20_000, 5_000, 500)])
+    y = np.repeat([1, -1], 500)
+    low, high = ScoreHistogramDisplay.from_scores(scores, y).ax_.get_xlim()
+    assert -20 < low < -10
+    assert 2 < high < 6
+    assert ScoreHistogramDisplay.from_scores(scores, y, threshold=-100.0).ax_.get_xlim()[0] < -100
+
+
 # Histograms by class
 
 
