@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 import skcnf
-from skcnf.detectors import BaseFlowDetector
+from skcnf.detectors import BaseFlowDetector, BaseImageDetector, BaseOutlierDetector
 
 FLOW = {"n_blocks": 2, "hidden_units": 16, "max_epochs": 3, "batch_size": 64, "learning_rate": 0.01, "device": "cpu"}
 SMALL = {"GOADDetector": {"n_transforms": 8, "n_outputs": 8, "hidden_units": 8, "device": "cpu"}}
@@ -23,9 +23,14 @@ PYOD = {
 
 
 def detectors() -> dict[str, Callable[..., BaseEstimator]]:
-    """Every detector of the package by its class's name, and four of pyod's by theirs; flows and GOAD are small."""
-    own = [name for name in skcnf.__all__ if name.endswith("Detector") and name != "PyODDetector"]
+    """Every detector of features by its class's name, and four of pyod's by theirs; flows and GOAD are small."""
+    own = [name for name in skcnf.__all__ if name.endswith("Detector") and _takes_rows(getattr(skcnf, name))]
     return {**{name: _own(name) for name in own}, **{name: _pyod(name) for name in PYOD}}
+
+
+def _takes_rows(cls: type) -> bool:
+    """Whether a detector takes rows of features and not images, and needs no other detector."""
+    return issubclass(cls, BaseOutlierDetector) and not issubclass(cls, (BaseImageDetector, skcnf.PyODDetector))
 
 
 def _own(name: str) -> Callable[..., BaseEstimator]:

@@ -8,6 +8,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOME = {
+    "CSIDetector": "skcnf.detectors",
     "ContrastiveFlowDetector": "skcnf.detectors",
     "FlowDetector": "skcnf.detectors",
     "FlowRatioDetector": "skcnf.detectors",
@@ -18,6 +19,7 @@ _HOME = {
     "MSERatioDetector": "skcnf.detectors",
     "OutlierExposureDetector": "skcnf.detectors",
     "PyODDetector": "skcnf.detectors",
+    "RotTransDetector": "skcnf.detectors",
     "calibrate": "skcnf.detectors",
     "fit_many": "skcnf.detectors",
     "p_values": "skcnf.detectors",

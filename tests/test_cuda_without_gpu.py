@@ -14,10 +14,12 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from skcnf import (
     ContrastiveFlowDetector,
+    CSIDetector,
     FlowDetector,
     FlowRatioDetector,
     GOADDetector,
     OutlierExposureDetector,
+    RotTransDetector,
     fit_many,
 )
 from skcnf._core import devices
@@ -175,6 +177,15 @@ def test_goad_keeps_to_its_device(cuda):
     detector = GOADDetector(n_transforms=8, device="cuda", random_state=0).fit(X)
     assert detector.network_.weight.device.type == "cuda"
     assert detector.score_samples(X).shape == (500,)
+
+
+@pytest.mark.parametrize("cls", [RotTransDetector, CSIDetector])
+def test_image_detectors_keep_to_their_device(cuda, cls):
+    images = np.zeros((40, 16, 16, 3), dtype=np.uint8)
+    small = {"arch": "resnet10", "width": 8, "image_size": 16, "n_epochs": 1, "contamination": 0.1}
+    detector = cls(**small, device="cuda", random_state=0).fit(images)
+    assert {tensor.device.type for tensor in detector.encoder_.state_dict().values()} == {"cuda"}
+    assert detector.score_samples(images).shape == (40,)
 
 
 @pytest.mark.parametrize("changes", [{}, {"symmetric": True, "low_res_size": 8}], ids=["plain", "symmetric"])

@@ -11,10 +11,13 @@ from skcnf.detectors._mean import MSEDetector, MSERatioDetector
 from skcnf.detectors._pipelines import calibrate, p_values, select
 from skcnf.detectors._pyod import PyODDetector
 from skcnf.detectors._ratio import FlowRatioDetector
+from skcnf.detectors.images import BaseImageDetector, CSIDetector, RotTransDetector
 
 __all__ = [
     "BaseFlowDetector",
+    "BaseImageDetector",
     "BaseOutlierDetector",
+    "CSIDetector",
     "ContrastiveFlowDetector",
     "FlowDetector",
     "FlowRatioDetector",
@@ -25,6 +28,7 @@ __all__ = [
     "MSERatioDetector",
     "OutlierExposureDetector",
     "PyODDetector",
+    "RotTransDetector",
     "calibrate",
     "conformal_p_values",
     "conformal_threshold",

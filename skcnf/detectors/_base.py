@@ -55,8 +55,8 @@ class FitRows:
 
 
 def rows_of(units: np.ndarray) -> np.ndarray:
-    """Return the rows (n * k, d) of units (n, k, d); rows (n, d) come back as they are."""
-    return units.reshape(-1, units.shape[-1])
+    """Return the rows (n * k, d) of units (n, k, d); rows (n, d) and images (n, s, s, 3) come back as they are."""
+    return units.reshape(-1, units.shape[-1]) if units.ndim == 3 else units
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -220,7 +220,11 @@ class BaseOutlierDetector(OutlierMixin, DecisionMixin, metaclass=ABCMeta):
             If X is no finite two-dimensional array of as many features as in ``fit``.
         """
         check_is_fitted(self)
-        return self._score_samples(check_rows(self, X, reset=False))
+        return self._score_samples(self._rows(X))
+
+    def _rows(self, X: Any) -> np.ndarray:
+        """Validate what is to be scored."""
+        return check_rows(self, X, reset=False)
 
     def fit_predict(self, X: Any, y: Any = None, X_aux: Any = None) -> np.ndarray:
         """``fit(X, y, X_aux)``, then ``predict(X)``."""

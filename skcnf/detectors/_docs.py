@@ -75,7 +75,7 @@ validation_fraction : float in (0, 0.5), default=0.1
 {_THRESHOLD}
 {_DEVICE}"""
 
-_FITTED = """\
+_DECISIONS = """\
 offset_ : float
     The threshold of ``predict``, in the unit of the score; with groups, that of all calibration rows together.
 group_offsets_ : dict of str to float
@@ -88,7 +88,10 @@ calibration_groups_ : ndarray of int of shape (n_calibration,)
 false_alarm_rate_ : float
     The rate that the threshold stands for. Missing where ``contamination`` is a float, until `recalibrate`.
 recalibrated_ : bool
-    Whether the calibration rows came from `recalibrate`; otherwise ``fit`` held them out.
+    Whether the calibration rows came from `recalibrate`; otherwise ``fit`` held them out."""
+
+_FITTED = f"""\
+{_DECISIONS}
 n_features_in_ : int
     The number of features.
 feature_names_in_ : ndarray of shape (n_features,)
@@ -111,6 +114,41 @@ aux_active_fraction_ : float
     The share of auxiliary rows with a gradient in the last epoch; NaN where they have no part in training.
 {_FITTED}"""
 
+_IMAGES = """\
+weights : str, path, torch.nn.Module or None, default=None
+    The encoder that training starts from: a bundled or official name, a file of `skcnf.save_encoder`, or an encoder of
+    `skcnf.moco.build_encoder`. None draws the weights of a new one.
+arch : {"resnet10", "resnet18", "resnet34", "resnet50"}, default="resnet18"
+    Without ``weights``: number and kind of the new encoder's residual blocks.
+width : int, default=32
+    Without ``weights``: channels of its first stage, a multiple of 8; 64 is the standard ResNet.
+stem : {"imagenet", "strided", "small"}, default="strided"
+    Without ``weights``: how it begins; see `skcnf.moco.EncoderSpec`. "small" is the papers' for 32 pixels, and four
+    times as slow.
+image_size : int or None, default=None
+    Images are resized by their short side to this many pixels, with antialiasing, and centre-cropped. None takes that
+    of ``weights``, or 32.
+n_epochs : int, default=20
+    Passes over the images.
+batch_size : int, default=32
+    A step takes so many images at most, in all their rotations.
+learning_rate : float, default=0.05
+    SGD's largest step size, with Nesterov's momentum 0.9; it rises during the first epoch (200 steps at most) and falls
+    to 0 by a cosine.
+weight_decay : float, default=5e-4
+    SGD's L2 penalty.
+checkpoints : path or None, default=None
+    A folder that keeps the state of each training after every epoch. A fit of the same images, parameters and integer
+    ``random_state`` that was cut goes on from there, to the same losses as an uncut one. The files stay: delete the
+    folder when it is no longer of use."""
+
+_IMAGE_ATTRIBUTES = f"""\
+image_size_ : int
+    The side of the images, in pixels.
+history_ : list of dict
+    A record for each epoch: ``epoch``, ``loss`` (nats) and its parts, ``learning_rate``, ``images_per_second``.
+{_DECISIONS}"""
+
 _WHITENING = """\
 whitening_mean_ : ndarray of shape (n_features,) or None
     The mean of the auxiliary rows; None where rows are not whitened.
@@ -121,6 +159,8 @@ _SECTIONS = {
     "calibration_parameters": _CALIBRATION,
     "device_parameters": _DEVICE,
     "flow_parameters": _FLOW,
+    "image_parameters": _IMAGES,
+    "image_attributes": _IMAGE_ATTRIBUTES,
     "whitening_attributes": _WHITENING,
     "fitted_attributes": _FITTED,
     "flow_attributes": _FLOW_ATTRIBUTES,

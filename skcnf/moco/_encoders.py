@@ -8,13 +8,13 @@ The output of the *head* is the feature: anomaly detection with contrastive flow
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
-from torch import nn
+from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
-__all__ = ["ARCHITECTURES", "EncoderSpec", "build_encoder"]
+__all__ = ["ARCHITECTURES", "LARGEST_IMAGE", "STEMS", "EncoderSpec", "before_head", "build_encoder", "with_new_head"]
 
 ARCHITECTURES: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {
     "resnet10": (BasicBlock, (1, 1, 1, 1)),
@@ -23,8 +23,8 @@ ARCHITECTURES: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, i
     "resnet50": (Bottleneck, (3, 4, 6, 3)),
 }
 # stem: kernel size, stride, whether a max-pooling follows
-_STEMS = {"imagenet": (7, 2, True), "strided": (3, 2, False), "small": (3, 1, False)}
-_LARGEST_IMAGE = 4096  # px; a spec of a file may ask for more than memory holds
+STEMS = {"imagenet": (7, 2, True), "strided": (3, 2, False), "small": (3, 1, False)}
+LARGEST_IMAGE = 4096  # px; a spec of a file may ask for more than memory holds
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -61,10 +61,10 @@ class EncoderSpec:
     std: tuple[float, float, float] = _IMAGENET_STD
 
     def __post_init__(self) -> None:
-        for name, choices in (("arch", [*ARCHITECTURES]), ("stem", [*_STEMS]), ("head", ["linear", "mlp"])):
+        for name, choices in (("arch", [*ARCHITECTURES]), ("stem", [*STEMS]), ("head", ["linear", "mlp"])):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name}={getattr(self, name)!r} is not one of {sorted(choices)}.")
-        for name, most in (("width", None), ("out_features", None), ("image_size", _LARGEST_IMAGE)):
+        for name, most in (("width", None), ("out_features", None), ("image_size", LARGEST_IMAGE)):
             value = getattr(self, name)
             if type(value) is not int or value < 1 or (most is not None and value > most):
                 allowed = "above 0" if most is None else f"from 1 to {most}"
@@ -77,6 +77,11 @@ class EncoderSpec:
             if len(value) != 3 or not all(type(x) in (int, float) and least < x < math.inf for x in value):
                 raise ValueError(f"{name}={value!r} is no triple of numbers{' above 0' if least == 0 else ''}.")
 
+    @property
+    def trunk_features(self) -> int:
+        """The width of what the head takes."""
+        return 8 * self.width * ARCHITECTURES[self.arch][0].expansion
+
 
 class _Encoder(ResNet):
     """torchvision's ResNet with a free width, a stem for small images and a MoCo head."""
@@ -85,12 +90,17 @@ class _Encoder(ResNet):
         block, layers = ARCHITECTURES[spec.arch]
         super().__init__(block, list(layers), num_classes=spec.out_features)
         self.spec = spec
-        kernel, stride, pool = _STEMS[spec.stem]
+        kernel, stride, pool = STEMS[spec.stem]
         if not pool:
             self.maxpool = nn.Identity()
         if spec.width != 64 or not pool:
             self._rebuild(block, layers, spec.width, kernel, stride)
-        self.fc = _head(spec, 8 * spec.width * block.expansion)
+        self.fc = _head(spec, spec.trunk_features)
+
+    def before_head(self, x: Tensor) -> Tensor:
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return self.avgpool(x).flatten(1)
 
     def _rebuild(self, block: Any, layers: tuple[int, ...], width: int, kernel: int, stride: int) -> None:
         self.inplanes = width
@@ -118,3 +128,16 @@ def build_encoder(spec: EncoderSpec) -> nn.Module:
     the raw output of the head (not normalised).
     """
     return _Encoder(spec)
+
+
+def before_head(encoder: nn.Module, x: Tensor) -> Tensor:
+    """What the head of an encoder of `build_encoder` takes, (n, ``spec.trunk_features``), for standardised images."""
+    return cast(_Encoder, encoder).before_head(x)
+
+
+def with_new_head(encoder: nn.Module, head: str, out_features: int) -> nn.Module:
+    """A copy of an encoder of `build_encoder` whose head is another one, with freshly drawn weights."""
+    copy = build_encoder(replace(cast(_Encoder, encoder).spec, head=head, out_features=out_features))
+    trunk = {name: tensor for name, tensor in encoder.state_dict().items() if not name.startswith("fc.")}
+    copy.load_state_dict(trunk, strict=False)
+    return copy

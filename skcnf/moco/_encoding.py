@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,7 @@ __all__ = [
     "ImageFeatures",
     "encode_in_tiles",
     "image_noise",
+    "map_tiles",
     "output_width",
     "resolve_encoder",
     "tile_length",
@@ -92,13 +94,19 @@ def encode_in_tiles(encoder: nn.Module, spec: EncoderSpec, images: Tensor, n_til
     Kernels are chosen by the shape of their input and round differently. In tiles of one length, the last one filled
     up, an image's features depend neither on the images beside it nor on how many these are.
     """
-    filled = F.pad(images, (0, 0, 0, 0, 0, 0, 0, -len(images) % n_tile))
-    outputs = []
-    for tile in filled.split(n_tile):
+
+    def encode(tile: Tensor) -> Tensor:
         x = standardize_images(tile.float().div_(255), spec.mean, spec.std)
         features = encoder(x.contiguous(memory_format=torch.channels_last)).float()
-        outputs.append(F.normalize(features, dim=1) if normalize else features)
-    return torch.cat(outputs)[: len(images)]
+        return F.normalize(features, dim=1) if normalize else features
+
+    return map_tiles(encode, images, n_tile)
+
+
+def map_tiles(function: Callable[[Tensor], Tensor], images: Tensor, n_tile: int) -> Tensor:
+    """Return ``function`` of images (n, 3, s, s), called with tiles of one length; the last one is filled up."""
+    filled = F.pad(images, (0, 0, 0, 0, 0, 0, 0, -len(images) % n_tile))
+    return torch.cat([function(tile) for tile in filled.split(n_tile)])[: len(images)]
 
 
 def image_noise(image: np.ndarray, seed: int, width: int) -> np.ndarray:

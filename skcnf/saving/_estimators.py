@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -26,9 +27,10 @@ _TILED_PARTS: tuple[tuple[str, type[BaseEstimator]], ...] = (
     ("featurizer", MocoFeaturizer),
     ("detector", BaseOutlierDetector),
 )
-# Parameters of the machine that fitted, which another may not follow: a cache holds pickles, `n_jobs` starts processes.
-_LEFT_OUT = ("memory", "n_jobs")
-_NODES = ("detector", "featurizer", "weights")  # parameters that have nodes, or fields, of their own
+# Parameters of the machine that fitted, which another may not follow: a cache holds pickles, `n_jobs` starts processes,
+# a folder of checkpoints is there or not.
+_LEFT_OUT = ("checkpoints", "memory", "n_jobs")
+_NODES = ("detector", "featurizer")  # parameters that have nodes, or fields, of their own; MocoFeaturizer's weights too
 _KNN_CHOICES = {
     "method": ("largest", "mean", "median"),
     "algorithm": ("auto", "ball_tree", "kd_tree", "brute"),
@@ -102,15 +104,24 @@ def _tiled_parts(tiled: TiledDetector, prefix: str, store: Store | None) -> dict
 
 def _plain_params(estimator: BaseEstimator) -> dict[str, Any]:
     params = estimator.get_params(deep=False)
-    left_out = {*_LEFT_OUT, *_NODES}
-    return {name: _plain(name, value) for name, value in params.items() if name not in left_out}
+    return {name: _plain(name, value) for name, value in params.items() if name not in _left_out(type(estimator))}
+
+
+def _left_out(cls: type) -> set[str]:
+    """Parameters that are not among the plain values of a node."""
+    return {*_LEFT_OUT, *_NODES, *(["weights"] if cls is MocoFeaturizer else [])}
 
 
 def _plain(name: str, value: Any) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
-    if isinstance(value, torch.device):
+    if isinstance(value, (torch.device, os.PathLike)):
         value = str(value)
+    if isinstance(value, nn.Module):
+        raise NotSavableError(
+            f"the parameter {name} is a {type(value).__name__}, which cannot be saved without pickle; write it by "
+            f"save_encoder, and set {name} to the path of that file."
+        )
     if isinstance(value, (tuple, list)):
         return [_plain(name, part) for part in value]
     if value is None or type(value) in (bool, int, float, str):
@@ -224,7 +235,7 @@ def _check_widths(pipeline: Pipeline) -> None:
 def _params_of(cls: type[BaseEstimator], node: dict[str, Any]) -> dict[str, Any]:
     """The parameters of a node; those that its version did not know keep their defaults."""
     params: Any = node.get("params")
-    known = set(cls._get_param_names()) - {*_LEFT_OUT, *_NODES}
+    known = set(cls._get_param_names()) - _left_out(cls)
     require(isinstance(params, dict) and set(params) <= known, f"the parameters of {cls.__name__} are malformed")
     return {name: tuple(value) if isinstance(value, list) else value for name, value in params.items()}
 

@@ -116,6 +116,7 @@ class Count(Kind):
 
     minimum: int = 1
     symbol: str | None = None
+    maximum: int = 2**48 - 1
 
     def store(self, value: Any, name: str, store: Store) -> int:
         """As an int."""
@@ -124,7 +125,8 @@ class Count(Kind):
 
     def restore(self, data: Any, name: str, store: Store) -> int:
         """Checked."""
-        require(type(data) is int and self.minimum <= data < 2**48, f"it is no whole number from {self.minimum} on")
+        allowed = type(data) is int and self.minimum <= data <= self.maximum
+        require(allowed, f"it is no whole number from {self.minimum} to {self.maximum}")
         if self.symbol is not None:
             store.agree(self.symbol, data)
         return data
@@ -185,13 +187,13 @@ class Array(Kind):
 
     Parameters
     ----------
-    *axes : str
-        The symbols of its axes.
+    *axes : str or int
+        The symbols of its axes, or their sizes.
     positive : bool, default=False
         Whether all numbers are above 0.
     """
 
-    def __init__(self, *axes: str, positive: bool = False) -> None:
+    def __init__(self, *axes: str | int, positive: bool = False) -> None:
         self.axes, self.positive = axes, positive
 
     def store(self, value: Any, name: str, store: Store) -> str:
@@ -213,8 +215,11 @@ class Array(Kind):
     def _check(self, tensor: Tensor, store: Store) -> None:
         require(tensor.dtype in _FLOATS, f"it is of {tensor.dtype}")
         require(tensor.ndim == len(self.axes), f"it has {tensor.ndim} axes, not {len(self.axes)}")
-        for symbol, size in zip(self.axes, tensor.shape, strict=True):
-            store.agree(symbol, size)
+        for axis, size in zip(self.axes, tensor.shape, strict=True):
+            if isinstance(axis, int):
+                require(size == axis, f"it has an axis of {size}, not {axis}")
+            else:
+                store.agree(axis, size)
         require(bool(torch.isfinite(tensor).all()), "it holds numbers that are not finite")
         require(not self.positive or bool((tensor > 0).all()), "it holds numbers that are not above 0")
 

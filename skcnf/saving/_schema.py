@@ -14,8 +14,10 @@ from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, Normalizer, Robust
 
 from skcnf.detectors import (
     BaseFlowDetector,
+    BaseImageDetector,
     BaseOutlierDetector,
     ContrastiveFlowDetector,
+    CSIDetector,
     FlowDetector,
     FlowRatioDetector,
     GaussianDetector,
@@ -24,9 +26,12 @@ from skcnf.detectors import (
     MSEDetector,
     MSERatioDetector,
     OutlierExposureDetector,
+    RotTransDetector,
 )
 from skcnf.detectors._goad_network import GOADNetwork
 from skcnf.flows import RealNVP
+from skcnf.moco._encoders import LARGEST_IMAGE
+from skcnf.saving._encoders import Encoder
 from skcnf.saving._kinds import (
     Array,
     Codes,
@@ -66,7 +71,17 @@ _ATTRIBUTES: dict[type[BaseEstimator], dict[str, Kind]] = {
         "best_epoch_": Count(0),
         "aux_active_fraction_": Number(allow_nan=True),
     },
+    BaseImageDetector: {"image_size_": Count(maximum=LARGEST_IMAGE), "history_": Records()},
     ContrastiveFlowDetector: {"nll_clamp_": Number()},
+    CSIDetector: {
+        "encoder_": Encoder("trunk", "projection"),
+        "shift_coef_": Array(4, "trunk"),
+        "shift_intercept_": Array(4),
+        "directions_": Array(4, "rows", "projection"),
+        "contrast_weights_": Array(4, positive=True),
+        "shift_weights_": Array(4, positive=True),
+        "view_seed_": Count(0),
+    },
     FlowDetector: {},
     FlowRatioDetector: {"aux_flow_": Optional(Modules(RealNVP, check_flow, alone=True))},
     GaussianDetector: {"location_": Array("d"), "mean_": Array("d"), "precision_cholesky_": Triangle("d")}
@@ -80,6 +95,7 @@ _ATTRIBUTES: dict[type[BaseEstimator], dict[str, Kind]] = {
     MSEDetector: {"mean_": Array("d")},
     MSERatioDetector: {"aux_mean_": Optional(Array("d"))},
     OutlierExposureDetector: {"margin_": Number()},
+    RotTransDetector: {"encoder_": Encoder("trunk", "logits", n_outputs=10)},
     StandardScaler: _FEATURES
     | {
         "n_samples_seen_": Count(0),

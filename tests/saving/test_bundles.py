@@ -252,7 +252,7 @@ def test_another_module_is_asked_for_and_held_against_its_digest(images, tmp_pat
 def test_what_cannot_be_saved_is_named_before_it_is_fitted_and_leaves_no_file(rows, tmp_path):
     file = tmp_path / "x.skcnf"
     cases = [
-        (KMeans(2), "a KMeans cannot be saved without pickle. These can: ContrastiveFlowDetector, "),
+        (KMeans(2), "a KMeans cannot be saved without pickle. These can: CSIDetector, ContrastiveFlowDetector, "),
         (make_pipeline(KMeans(2), MSEDetector()), "a KMeans cannot be saved"),
         (PyODDetector(IForest()), "a PyODDetector(IForest()) cannot be saved without pickle"),
         (

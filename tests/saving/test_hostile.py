@@ -12,11 +12,13 @@ from sklearn.decomposition import PCA
 from sklearn.pipeline import make_pipeline
 
 from skcnf import (
+    CSIDetector,
     FlowDetector,
     GOADDetector,
     MocoFeaturizer,
     MSEDetector,
     PyODDetector,
+    RotTransDetector,
     TiledDetector,
     info,
     load,
@@ -51,6 +53,9 @@ def saved(rows, tmp_path_factory):
     models["tiled"] = TiledDetector(
         MocoFeaturizer(encoder, device="cpu"), MSEDetector(false_alarm_rate=0.5, random_state=0), tile=8
     ).fit(images)
+    small = {"arch": "resnet10", "width": 8, "image_size": 8, "n_epochs": 1, "contamination": 0.1, "device": "cpu"}
+    models["rotation"] = RotTransDetector(**small, random_state=0).fit(images)
+    models["csi"] = CSIDetector(**small, n_views=1, random_state=0).fit(images)
     contents = {}
     for name, model in models.items():
         save(model, folder / name)
@@ -104,6 +109,10 @@ def _step(number, name, value):
 
 def _spec(name, value):
     return lambda steps, tensors: steps[0][1]["spec"].update({name: value})
+
+
+def _image_spec(name, value):
+    return lambda model, tensors: model["attributes"]["encoder_"].update({name: value})
 
 
 def _tensor(name, change):
@@ -195,6 +204,19 @@ _CASES = [
     ("knn", lambda model, tensors: model["detector"].update(metric_params={"w": 1})),
     ("knn", _tensor("detector_", lambda x: x[:, :2])),
     ("knn", _tensor("detector_", lambda x: x[:0])),
+    *[("rotation", _image_spec("out_features", value)) for value in (9, 11, 10**9, "10")],
+    *[("rotation", _image_spec("width", value)) for value in (16, 8_000_000)],
+    *[("rotation", _attribute("encoder_", value)) for value in (None, [], "resnet10", {"name": "timm:resnet18"})],
+    *[("rotation", _attribute("image_size_", value)) for value in (0, -8, 8.0, None, 10**6)],
+    ("rotation", lambda model, tensors: tensors.pop("encoder_/fc.bias")),
+    ("rotation", _tensor("encoder_/fc.weight", lambda x: x[:9])),
+    ("rotation", _tensor("encoder_/conv1.weight", _set(float("inf")))),
+    *[("rotation", _param(name, 1)) for name in ("checkpoints", "colour", "arch")],
+    *[("csi", _tensor(name, lambda x: x[:3])) for name in ("shift_coef_", "directions_", "contrast_weights_")],
+    *[("csi", _tensor(name, lambda x: x[..., :-1])) for name in ("shift_coef_", "directions_", "shift_intercept_")],
+    ("csi", _tensor("directions_", _set(float("nan")))),
+    *[("csi", _tensor("shift_weights_", _set(value))) for value in (-1.0, 0.0)],
+    *[("csi", _attribute("view_seed_", value)) for value in (-1, 0.5, None)],
     *[("moco", _spec("out_features", value)) for value in (-1, 0, 7, 10**9, 6.0, True, "6", None)],
     *[("moco", _spec("width", value)) for value in (16, 8_000_000, 12, 0, "8")],
     *[("moco", _spec("image_size", value)) for value in (10**6, 0, -1, 16.0)],
