@@ -57,6 +57,11 @@ def _add_choices(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--classes", type=names, metavar="A,B", help="classes to take as inliers (default: all ten)")
     command.add_argument("--detectors", type=names, metavar="A,B", help="rows of the table (default: all)")
+    command.add_argument(
+        "--image-detectors",
+        action="store_true",
+        help="also Rot+Trans and CSI in tables 1, 4 and 5, which train encoders on images: hours; needs --data",
+    )
     command.add_argument("--table", type=_table, metavar="N", help="table 1 to 5 or 7 to 15 of the paper, or 'all'")
     command.add_argument("--ablation", choices=_ABLATIONS, help="one choice of the method or of the data varied")
     command.add_argument("--claims", action="store_true", help="the paper's claims, by the tables in --output")
@@ -132,6 +137,7 @@ def _run(args: argparse.Namespace, stem: str, layout: Layout) -> None:
         n_jobs=args.n_jobs,
         engine=args.engine,
         device=args.device,
+        image_detectors=args.image_detectors,
         verbose=True,
     )
     footer = [*_comparison(results), *_footer(results, args, start)]
@@ -197,7 +203,8 @@ def _comparison(results: pd.DataFrame) -> list[str]:
     from skcnf.evaluation import compare_detectors, format_comparison
 
     results = results[results["anomalies"] == "rest"]
-    several = results["inlier_class"].nunique() > 1 and results.groupby(["dataset", "features", "variant"]).ngroups == 1
+    several = results["inlier_class"].nunique() > 1 and results.groupby(["dataset", "variant"]).ngroups == 1
+    several = several and results.groupby("detector")["features"].nunique().max() == 1
     if not several or "CF" not in set(results["detector"]) or results["detector"].nunique() == 1:
         return []
     title = (

@@ -22,6 +22,7 @@ class LabelledFeatures:
     Attributes
     ----------
     X_train, X_test, X_aux : ndarray of shape (n, d), dtype float32
+        Or images of shape (n, s, s, 3), dtype uint8, for detectors of images; see `stack_labelled_images`.
     y_train, y_test : ndarray of shape (n,)
         Indices into ``class_names``.
     class_names : tuple of str
@@ -33,8 +34,8 @@ class LabelledFeatures:
     Raises
     ------
     ValueError
-        If rows are not two-dimensional or differ in width, rows and labels differ in number, or a label is no index
-        into ``class_names``.
+        If rows are neither two-dimensional nor images, or differ in width, rows and labels differ in number, or a label
+        is no index into ``class_names``.
     """
 
     X_train: np.ndarray
@@ -52,9 +53,14 @@ class LabelledFeatures:
         if self.X_aux is not None:
             parts["X_aux"] = self.X_aux
         shapes = {name: np.shape(X) for name, X in parts.items()}
-        if any(len(shape) != 2 for shape in shapes.values()) or len({shape[1] for shape in shapes.values()}) > 1:
+        images = all(len(shape) == 4 and shape[3] == 3 for shape in shapes.values())
+        rows = all(len(shape) == 2 for shape in shapes.values())
+        if not (rows or images) or len({shape[1:] for shape in shapes.values()}) > 1:
             shown = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
-            raise ValueError(f"features must be arrays of shape (n, d) with one d for all; got the shapes {shown}.")
+            raise ValueError(
+                "features must be images (n, s, s, 3) of one size, or arrays of shape (n, d) with one d for all; got "
+                f"the shapes {shown}."
+            )
         for split, y in (("train", self.y_train), ("test", self.y_test)):
             check_labels(split, len(parts[f"X_{split}"]), y, len(self.class_names))
 

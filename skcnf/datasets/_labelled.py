@@ -12,7 +12,7 @@ import numpy as np
 from skcnf.datasets._features import LabelledFeatures, check_labels
 from skcnf.images import load_images
 
-__all__ = ["LabelledImages", "featurize_images", "flatten_images"]
+__all__ = ["LabelledImages", "featurize_images", "flatten_images", "stack_labelled_images"]
 
 
 @dataclass(frozen=True)
@@ -188,8 +188,7 @@ def flatten_images(
     >>> pixels.shape, float(pixels.min())
     ((2, 192), 1.0)
     """
-    if not isinstance(size, Integral) or size < 1:
-        raise ValueError(f"size must be a positive integer; got {size!r}.")
+    _check_size(size)
 
     def flatten(part: Any) -> np.ndarray | None:
         if part is None:
@@ -200,11 +199,57 @@ def flatten_images(
     return _assemble(images, "pixels", *(flatten(part) for part in (images.X_train, images.X_test, X_aux)))
 
 
+def stack_labelled_images(
+    images: LabelledImages, size: int = 32, *, n_jobs: int | None = None, verbose: bool = False
+) -> LabelledFeatures:
+    """Take the images themselves, as arrays of one size, so that protocols can run detectors of images on them.
+
+    Parameters
+    ----------
+    images : LabelledImages
+    size : int, default=32
+        The short side is resized to this many pixels, with antialiasing, and the rest is cropped off evenly.
+    n_jobs : int, optional
+        Processes that decode files; -1 takes all cores.
+    verbose : bool, default=False
+        A progress bar where standard error is a terminal.
+
+    Returns
+    -------
+    LabelledFeatures
+        With ``features="images"``, images (n, size, size, 3) of uint8 in place of rows, no auxiliary ones, and none for
+        a split that is None.
+
+    Raises
+    ------
+    ValueError
+        If ``size`` is not a positive integer, or an image cannot be read (naming it).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skcnf.datasets import LabelledImages, stack_labelled_images
+    >>> X = np.full((4, 64, 48, 3), 255, dtype=np.uint8)
+    >>> white = LabelledImages(X, np.zeros(4, int), X[:2], np.zeros(2, int), ("white",), "walls")
+    >>> stack_labelled_images(white, size=8).X_test.shape
+    (2, 8, 8, 3)
+    """
+    _check_size(size)
+    splits = (images.X_train, images.X_test)
+    train, test = (None if X is None else load_images(X, size, n_jobs=n_jobs, verbose=verbose) for X in splits)
+    return _assemble(images, "images", train, test, None)
+
+
+def _check_size(size: Any) -> None:
+    if not isinstance(size, Integral) or size < 1:
+        raise ValueError(f"size must be a positive integer; got {size!r}.")
+
+
 def _assemble(
     images: LabelledImages, features: str, X_train: np.ndarray | None, X_test: np.ndarray | None, X_aux: Any
 ) -> LabelledFeatures:
-    width = next(rows.shape[1] for rows in (X_train, X_test) if rows is not None)
-    no_rows, no_labels = np.empty((0, width), np.float32), np.empty(0, np.int64)
+    like = next(rows for rows in (X_train, X_test) if rows is not None)
+    no_rows, no_labels = like[:0], np.empty(0, np.int64)
     return LabelledFeatures(
         no_rows if X_train is None else X_train,
         no_labels if images.y_train is None else images.y_train,

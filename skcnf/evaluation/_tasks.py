@@ -139,7 +139,9 @@ def _engine_of(detector: BaseEstimator, wanted: str) -> str:
 def _signature(detector: BaseEstimator) -> str:
     """What decides a detector's results: its class and parameters, but not where it computes and caches."""
     params = detector.get_params(deep=False)
-    decisive = {name: value for name, value in params.items() if name not in ("device", "memory", "verbose")}
+    decisive = {
+        name: value for name, value in params.items() if name not in ("checkpoints", "device", "memory", "verbose")
+    }
     return repr((type(detector).__name__, decisive))
 
 

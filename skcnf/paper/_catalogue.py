@@ -11,7 +11,7 @@ from typing import Any
 
 from skcnf.datasets import CIFAR10_CLASSES
 from skcnf.paper._layouts import Layout, Study
-from skcnf.paper._lineup import MAIN_DETECTORS, TABLE1_DETECTORS
+from skcnf.paper._lineup import IMAGE_DETECTORS, MAIN_DETECTORS, TABLE1_DETECTORS
 
 __all__ = ["OTHER_FIVE", "TABLES", "TUNING_CLASSES", "main_layout"]
 
@@ -56,8 +56,11 @@ TABLES: dict[int, Layout] = {
     for table in (
         Layout(
             "Table 1: AUROC in %, CIFAR-10 one-vs-rest",
-            (_one_vs_rest("cifar10", TABLE1_DETECTORS),),
-            (*TABLE1_DETECTORS, "Rot+Trans", "CSI"),
+            (
+                _one_vs_rest("cifar10", TABLE1_DETECTORS),
+                _one_vs_rest("cifar10", IMAGE_DETECTORS, features="images"),
+            ),
+            (*TABLE1_DETECTORS, *IMAGE_DETECTORS),
             CIFAR10_CLASSES,
             mean="columns",
             number=1,
@@ -84,7 +87,10 @@ TABLES: dict[int, Layout] = {
         ),
         Layout(
             "Table 4: AUROC in %, CIFAR-100 superclasses one-vs-rest",
-            (_one_vs_rest("cifar100-superclasses", _TABLE4),),
+            (
+                _one_vs_rest("cifar100-superclasses", _TABLE4),
+                _one_vs_rest("cifar100-superclasses", ("CSI",), features="images"),
+            ),
             (*_TABLE4, "CSI"),
             _SUPERCLASSES,
             column="{class_number}",
@@ -93,7 +99,10 @@ TABLES: dict[int, Layout] = {
         ),
         Layout(
             "Table 5: AUROC in %, CelebA, one class of the attribute Male against the other",
-            (Study("celeba", "class-vs-class", _TABLE5),),
+            (
+                Study("celeba", "class-vs-class", _TABLE5),
+                Study("celeba", "class-vs-class", ("CSI",), features="images"),
+            ),
             (*_TABLE5, "CSI"),
             ("female", "male"),
             mean="columns",
@@ -180,10 +189,13 @@ TABLES: dict[int, Layout] = {
 def main_layout(detectors: Iterable[str] = MAIN_DETECTORS, classes: Iterable[str] = CIFAR10_CLASSES) -> Layout:
     """Table 1 for some detectors and classes, without the paper's figures, with the epochs that the flows took."""
     detectors, classes = tuple(detectors), tuple(dict.fromkeys(classes))
+    of_features = tuple(name for name in detectors if name not in IMAGE_DETECTORS)
+    of_images = tuple(name for name in detectors if name in IMAGE_DETECTORS)
+    studies = (_one_vs_rest("cifar10", of_features), _one_vs_rest("cifar10", of_images, features="images"))
     return replace(
         TABLES[1],
         caption="AUROC in %, CIFAR-10 one-vs-rest, features under the bundled encoder",
-        studies=(_one_vs_rest("cifar10", detectors),),
+        studies=tuple(study for study in studies if study.detectors),
         rows=detectors,
         columns=classes,
         number=None,

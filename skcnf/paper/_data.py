@@ -16,6 +16,7 @@ from skcnf.datasets import (
     flatten_images,
     load_cifar10_features,
     load_image_dataset,
+    stack_labelled_images,
 )
 from skcnf.paper._layouts import Study
 from skcnf.paper._variants import add_anomalies, limit_aux, limit_inliers, noise_images, other_classes_as_aux
@@ -48,7 +49,7 @@ class BenchmarkData:
         self._loaded: dict[tuple[str, str], LabelledFeatures] = {}
 
     def load(self, dataset: str, features: str) -> LabelledFeatures:
-        """Rows of a data set; the bundled auxiliary rows come with all features but pixels.
+        """Rows of a data set; the bundled auxiliary rows come with all features but pixels and images.
 
         Raises
         ------
@@ -61,13 +62,13 @@ class BenchmarkData:
         return self._loaded[key]
 
     def _load(self, dataset: str, features: str) -> LabelledFeatures:
-        if dataset == "cifar10" and features != "pixels":
+        if dataset == "cifar10" and features not in ("images", "pixels"):
             return load_cifar10_features(normalize=features == "moco")
         if self.root is None:
             raise DataNotFoundError(f"the images of {dataset} are wanted; name their folder")
         images = load_image_dataset(dataset, self.root)
-        if features == "pixels":
-            return flatten_images(images)
+        if features in ("images", "pixels"):
+            return stack_labelled_images(images) if features == "images" else flatten_images(images)
         featurizer = self._featurizer(features)
         X_aux = load_cifar10_features(normalize=features == "moco").X_aux
         return dataclasses.replace(featurize_images(images, featurizer, features=features), X_aux=X_aux)

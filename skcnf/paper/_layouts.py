@@ -14,7 +14,7 @@ from skcnf.evaluation import ReportTable, add_means, epochs_kept, mean_and_sprea
 __all__ = ["Layout", "Study", "ablation_lines", "lay_out"]
 
 _QUOTED = Path(__file__).with_name("paper.csv")
-_FEATURES = {"moco": "normalised", "moco-raw": "not normalised", "pixels": "pixels"}
+_FEATURES = {"moco": "normalised", "moco-raw": "not normalised", "pixels": "pixels", "images": "images"}
 _CORNERS = {"{detector}": "detector", "{inlier_class}": "inlier class", "{class_number}": "inlier class"}
 
 
@@ -29,8 +29,9 @@ class Study:
     protocol : {"one-vs-rest", "class-vs-class", "dataset-vs-dataset"}
     detectors : tuple of str
         The names that `make_detectors` takes.
-    features : {"moco", "moco-raw", "pixels"}
-        The encoder's output at unit norm, the same as the head gives it, or the pixels themselves.
+    features : {"moco", "moco-raw", "pixels", "images"}
+        The encoder's output at unit norm, the same as the head gives it, the pixels as rows of numbers, or images, for
+        detectors that train an encoder of their own: these run on request alone.
     pairs : bool
         Whether one-vs-rest also reports each other class alone.
     anomalies : tuple of str

@@ -14,6 +14,7 @@ from sklearn.base import BaseEstimator
 
 from skcnf.detectors import (
     ContrastiveFlowDetector,
+    CSIDetector,
     FlowDetector,
     FlowRatioDetector,
     GaussianDetector,
@@ -23,9 +24,11 @@ from skcnf.detectors import (
     MSERatioDetector,
     OutlierExposureDetector,
     PyODDetector,
+    RotTransDetector,
 )
 
 __all__ = [
+    "IMAGE_DETECTORS",
     "MAIN_DETECTORS",
     "PAPER_SETTINGS",
     "TABLE1_DETECTORS",
@@ -43,6 +46,8 @@ TABLE1_DETECTORS = (
 _ASIDE = ("CF (Table 6)", "GOAD", "Gaussian (plain)")
 MAIN_DETECTORS = tuple(name for name in TABLE1_DETECTORS if name not in _ASIDE)
 
+IMAGE_DETECTORS = ("Rot+Trans", "CSI")  # they take images, not features
+_ON_NEARLY_ALL_ROWS: dict[str, Any] = {"validation_fraction": 0.01}  # scoring all of them would take minutes
 _ON_ALL_ROWS = {"contamination": 0.1}  # it moves the threshold alone, which no table reads
 
 # What Table 6 states and this package's defaults depart from: the clamp, in the space of unit-norm features, and plain
@@ -128,6 +133,8 @@ def _makers(device: str, memory: Any) -> dict[str, Callable[[], BaseEstimator]]:
         **{name: partial(_flow, cls, params, device, memory) for name, (cls, params) in _FLOWS.items()},
         **{name: partial(cls, **params, **_ON_ALL_ROWS) for name, (cls, params) in _CLOSED_FORMS.items()},
         "GOAD": partial(GOADDetector, device=device),
+        "Rot+Trans": partial(RotTransDetector, device=device, **_ON_NEARLY_ALL_ROWS),
+        "CSI": partial(CSIDetector, device=device, **_ON_NEARLY_ALL_ROWS),
         **{name: partial(_pyod, f"pyod.models.{module}", cls, params) for name, (module, cls, params) in _PYOD.items()},
         "KDE": partial(_pyod, "skcnf.paper._kde", "KDE", {}),
     }
