@@ -33,15 +33,20 @@ class Job(Protocol):
 
 
 def check_spreadable(inputs: Input, role: str, args: argparse.Namespace) -> None:
-    """Refuse inputs that several workers cannot read at once, where ``args`` ask for that.
+    """Refuse inputs that several workers cannot read at once, and a cluster that is not there, if ``args`` name one.
 
     Raises
     ------
     ValueError
         If they are a stream, or a file of features without a place for each row.
+    ClusterError
+        If no scheduler answers.
     """
-    if args.scheduler is None or inputs.n_rows is not None:
+    if args.scheduler is None:
         return
+    if inputs.n_rows is not None:
+        with Cluster(args.scheduler):  # before anything is written
+            return
     if isinstance(inputs, FeatureInput):
         raise ValueError(
             f"--scheduler shares out rows by their place, and {role} '{inputs.file.path}' must be read from its "

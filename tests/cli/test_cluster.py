@@ -196,3 +196,10 @@ def test_what_cannot_be_spread_is_refused(run, model, image_model, features, tmp
         status, _, err = run(*command, *options)
         assert (status, message in err) == (2, True)
     assert [path.name for path in tmp_path.iterdir()] == ["x.csv"]
+
+
+def test_a_cluster_that_does_not_answer_is_told_before_any_row(run, in_blocks, many):
+    status, out, err = run("score", in_blocks, many, "--scheduler", "tcp://127.0.0.1:9")
+    assert status == 2
+    assert out == ""
+    assert "no Dask scheduler answers at 'tcp://127.0.0.1:9'" in err
