@@ -49,13 +49,15 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=120)
     args = parser.parse_args()
 
-    # The left of each photograph is for training, the right for the camera: no pixel is in both.
+    # The left of each photograph is for training, the right for the camera: no pixel is in both. What the camera sees is
+    # another part of the temple, so other frames of that part set the threshold, as those of a normal day would.
     temple, flower = load_sample_images().images
     normal = take(wander(temple, 0, 400, seed=0), 900)
     auxiliary = np.concatenate([take(wander(photograph, 0, 400, seed=2), 450) for photograph in (temple, flower)])
     featurizer = MocoFeaturizer()
     detector = ContrastiveFlowDetector(n_blocks=4, hidden_units=64, false_alarm_rate=RATE, random_state=0)
     detector.fit(featurizer.fit_transform(normal), featurizer.transform(auxiliary))
+    detector.recalibrate(featurizer.transform(take(wander(temple, 400, 640, seed=3), 300)))
 
     n_bad = 0
     for batch in featurizer.stream(camera(args.frames)):  # what the camera gave meanwhile, a frame at least
