@@ -49,8 +49,8 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=120)
     args = parser.parse_args()
 
-    # The left of each photograph is for training, the right for the camera: no pixel is in both. What the camera sees is
-    # another part of the temple, so other frames of that part set the threshold, as those of a normal day would.
+    # The left of each photograph is for training, the right for the camera, and no pixel is in both. The camera sees
+    # another part of the temple, so other frames of it set the threshold, as those of a normal day would.
     temple, flower = load_sample_images().images
     normal = take(wander(temple, 0, 400, seed=0), 900)
     auxiliary = np.concatenate([take(wander(photograph, 0, 400, seed=2), 450) for photograph in (temple, flower)])
