@@ -24,7 +24,7 @@ __all__ = ["run_layout"]
 _EXTRA = ("class_number", "variant")
 _ENCODER_NOTE = (
     "paper: as printed there; its encoder, a ResNet-50, saw all of ImageNet; the bundled one, a narrow ResNet-18, saw "
-    "50,000 images of 32 px."
+    "100,000 images of 32 px."
 )
 
 
