@@ -202,7 +202,7 @@ def _comparison(results: pd.DataFrame) -> list[str]:
     """Paired comparisons with CF, where a table has classes to pair."""
     from skcnf.evaluation import compare_detectors, format_comparison
 
-    results = results[results["anomalies"] == "rest"]
+    results = results[results["anomalies"] == "rest"].dropna(subset=["auroc"])
     several = results["inlier_class"].nunique() > 1 and results.groupby(["dataset", "variant"]).ngroups == 1
     several = several and results.groupby("detector")["features"].nunique().max() == 1
     if not several or "CF" not in set(results["detector"]) or results["detector"].nunique() == 1:

@@ -46,16 +46,21 @@ def compare_detectors(
         A row for each detector: ``difference`` (mean of reference less detector, in points of per cent), ``low`` and
         ``high`` (its bootstrap confidence interval, bias-corrected and accelerated), ``wins`` (classes where the
         reference is ahead), ``n_classes``, ``p`` (two-sided Wilcoxon signed-rank test) and ``p_holm`` (the same after
-        Holm's correction for the number of detectors). Interval and p are NaN for fewer than 2 classes.
+        Holm's correction for the number of detectors). Interval and p are NaN for fewer than 2 classes. Its ``attrs``
+        hold the reference.
 
     Raises
     ------
     ValueError
-        If ``reference`` is no detector of the table.
+        If ``reference`` is no detector of the table, or no other detector has values.
     """
     wide = results.pivot_table(index="inlier_class", columns="detector", values=metric, sort=False) * 100
     if reference not in wide:
         raise ValueError(f"reference={reference!r} is no detector of the results; choose from {list(wide)}.")
+    if wide.shape[1] == 1:
+        raise ValueError(
+            f"results hold {metric} of reference={reference!r} alone; the column 'error' tells of failed fits."
+        )
     rows = {}
     for name in wide.columns.drop(reference):
         differences = (wide[reference] - wide[name]).dropna().to_numpy()
@@ -63,6 +68,7 @@ def compare_detectors(
         rows[name] = {"difference": differences.mean(), "low": low, "high": high, **_signs(differences)}
     table = pd.DataFrame.from_dict(rows, orient="index")
     table["p_holm"] = holm(table["p"].to_numpy())
+    table.attrs["reference"] = reference
     return table
 
 
@@ -103,9 +109,11 @@ def holm(p: np.ndarray) -> np.ndarray:
     return corrected
 
 
-def format_comparison(comparison: pd.DataFrame, reference: str = "CF") -> str:
+def format_comparison(comparison: pd.DataFrame) -> str:
     """The table of `compare_detectors` as text."""
-    lines = [[f"{reference} less", "difference", "95 % interval", "wins", "p (Wilcoxon)", "p (Holm)", ""]]
+    lines = [
+        [f"{comparison.attrs['reference']} less", "difference", "95 % interval", "wins", "p (Wilcoxon)", "p (Holm)", ""]
+    ]
     for name, row in comparison.iterrows():
         real = "" if np.isnan(row["low"]) else "excludes 0" if row["low"] > 0 or row["high"] < 0 else "includes 0"
         interval = "-" if np.isnan(row["low"]) else f"{row['low']:+.2f} to {row['high']:+.2f}"

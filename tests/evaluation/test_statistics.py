@@ -57,6 +57,17 @@ def test_one_class_has_a_difference_but_no_interval():
         compare_detectors(_results({"CF": [0.9], "other": [0.8]}), "OE")
 
 
+def test_the_heading_names_the_reference():
+    table = compare_detectors(_results({"CF": [0.9, 0.8], "other": [0.8, 0.6]}), "other")
+    assert format_comparison(table).splitlines()[0].startswith("other less")
+
+
+def test_a_reference_without_rivals_is_told():
+    results = _results({"CF": [0.9, 0.8], "failed": [np.nan, np.nan]})
+    with pytest.raises(ValueError, match="results hold auroc of reference='CF' alone; the column 'error' tells"):
+        compare_detectors(results)
+
+
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
 def test_holm_equals_its_definition(values):
     p = np.array(values)
