@@ -32,8 +32,8 @@ _ABLATIONS = [
 ]
 _CLAIMS_TITLE = "The paper's claims, measured on its tables and on ours"
 _CLAIMS_NOTE = (
-    "holds: yes, no, open (the bootstrap interval of the difference over classes holds 0), or not measured here; without an "
-    "interval it\nrests on the means alone. Below 0 in the column paper: the paper's own figures do not bear the claim out"
+    "holds: yes, no, open (the bootstrap interval of the difference over classes holds 0), or not measured here; without\n"
+    "an interval it rests on the means alone. A paper's number below 0: its own figures do not bear the claim out."
 )
 
 
