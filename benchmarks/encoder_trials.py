@@ -22,7 +22,7 @@ from choose_defaults import CLASSES, fold
 from joblib import Parallel, delayed
 
 from skcnf import ContrastiveFlowDetector, MocoFeaturizer
-from skcnf.datasets import LabelledFeatures, read_sheets
+from skcnf.datasets import CIFAR10_CLASSES, LabelledFeatures, read_sheets
 from skcnf.evaluation import auroc
 from skcnf.images import Augmentation
 from skcnf.moco import EncoderSpec, PretrainConfig, checkpoint_encoders, pretrain
@@ -84,7 +84,7 @@ def features_of(encoder, cifar10, labels, aux):
     featurizer = MocoFeaturizer(encoder, device="cpu")
     X = featurizer.fit_transform(cifar10)
     aux = None if aux is None else featurizer.transform(aux)
-    return LabelledFeatures(X, labels, X[:0], labels[:0], aux, (), "CIFAR-10, five classes", "trial")
+    return LabelledFeatures(X, labels, X[:0], labels[:0], aux, CIFAR10_CLASSES, "CIFAR-10", "trial")
 
 
 def mean_auroc(detector, data):
