@@ -97,9 +97,9 @@ def _benchmark(args: argparse.Namespace) -> int:
     from skcnf._core.locks import output_lock
 
     resolve_device(args.device)
+    layouts = _layouts(args)
     args.output.mkdir(parents=True, exist_ok=True)
     with output_lock(args.output / "benchmark"):
-        layouts = _layouts(args)
         for stem in (*layouts, "auroc", "claims"):  # the lock has looked for its own name alone
             remove_abandoned(args.output / stem)
         for stem, layout in layouts.items():
