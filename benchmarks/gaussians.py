@@ -27,7 +27,7 @@ ON_ALL_ROWS = {"contamination": 0.1, "random_state": 0}
 SETTINGS = {
     "Gaussian, not whitened": GaussianDetector(whiten=False, **ON_ALL_ROWS),
     "Gaussian, whitened": GaussianDetector(whiten=True, **ON_ALL_ROWS),
-    "Gaussian, auto": GaussianDetector(**ON_ALL_ROWS),
+    "Gaussian, auto": GaussianDetector(whiten="auto", **ON_ALL_ROWS),
     "Gaussian-ratio, not whitened": GaussianRatioDetector(whiten=False, **ON_ALL_ROWS),
     "Gaussian-ratio, whitened": GaussianRatioDetector(whiten=True, **ON_ALL_ROWS),
 }

@@ -2,9 +2,9 @@
 A first look with a closed form
 ===============================
 
-`GaussianDetector` fits in a fraction of a second: it whitens the features by the auxiliary images and measures the
-Mahalanobis distance to the inliers. That makes it the first thing to try on new data, and what a flow must beat. Here
-one class of CIFAR-10 is normal; each line is another class of the test set. Takes a few seconds::
+`GaussianDetector` fits in a fraction of a second: it measures the Mahalanobis distance to the inliers. That makes it
+the first thing to try on new data, and what a flow must beat. Here one class of CIFAR-10 is normal; each line is
+another class of the test set. Takes a few seconds::
 
     python examples/plot_closed_form.py --inlier ship --output closed_form.png
 """
@@ -33,7 +33,7 @@ def main():
     X = data.X_train[data.y_train == data.class_names.index(args.inlier)]
     detectors = {"Gaussian": GaussianDetector(random_state=0), "MSE": MSEDetector(random_state=0)}
     for name, detector in detectors.items():
-        detector.fit(X, X_aux=data.X_aux)
+        detector.fit(X)
         alarms = detector.predict(data.X_test) == -1
         print(
             f"{name}: AUROC {100 * auroc(y, detector.score_samples(data.X_test)):.1f} %, "

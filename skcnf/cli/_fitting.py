@@ -196,8 +196,9 @@ def _takes_bundled_aux(
 
 
 def _uses_aux(detector: BaseEstimator) -> bool:
-    """Whether auxiliary rows make a difference: plain flows stop by them, and Gaussians are whitened by them."""
-    return detector._uses_aux or isinstance(detector, (BaseFlowDetector, GaussianDetector))
+    """Whether auxiliary rows make a difference: plain flows stop by them, and Gaussians may be whitened by them."""
+    whitened = isinstance(detector, GaussianDetector) and bool(detector.whiten)
+    return detector._uses_aux or isinstance(detector, BaseFlowDetector) or whitened
 
 
 def _why_not_bundled(featurizer: MocoFeaturizer | None) -> str | None:

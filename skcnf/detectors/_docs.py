@@ -63,8 +63,8 @@ weight_averaging : float in [0, 1), default=0.97
     A running mean of the weights is validated and kept in place of the weights, which jump about from step to step. It
     keeps this share of itself in a step; less in the first hundred steps. 0 turns it off.
 score_precision : {{"float32", "float64"}}, default="float32"
-    What scores are computed in; they are returned in float64. In float32 they come at up to twice the rate, and a row's score
-    does not depend in a single bit on the rows beside it.
+    What scores are computed in; they are returned in float64. In float32 they come at up to twice the rate, and a row's
+    score does not depend in a single bit on the rows beside it.
 n_flows : int, default=1
     So many flows of different seeds are trained on the same rows. The score is the mean of their log-densities, the
     logarithm of their geometric mean: it ranks better than the log-density of their mixture, but several flows give no

@@ -31,10 +31,11 @@ class GaussianDetector(BaseOutlierDetector):
 
     Parameters
     ----------
-    whiten : "auto" or bool, default="auto"
+    whiten : "auto" or bool, default=False
         Whether to shift and turn X so that the auxiliary rows have mean 0 and unit covariance, and to scale each row to
-        unit norm after that: its direction is all that counts. "auto" does so where X and ``X_aux`` have rows of one
-        norm, as features of an encoder have, and ``X_aux`` has at least ten rows for each feature.
+        unit norm after that: its direction is all that counts. Without it ``X_aux`` has no use. It helps features of a
+        weak encoder, and costs a little on those of a better one (see "How the defaults were chosen"). "auto" does so
+        where X and ``X_aux`` have rows of one norm and ``X_aux`` has at least ten rows for each feature.
     {calibration_parameters}
 
     Attributes
@@ -70,7 +71,7 @@ class GaussianDetector(BaseOutlierDetector):
         "whiten": ["boolean", StrOptions({"auto"})],
     }
 
-    whiten: str | bool = "auto"
+    whiten: str | bool = False
 
     def _fit_rows(self, rows: FitRows) -> None:
         self._learn_whitening(rows.train, None if rows.X_aux is None else _part(rows.X_aux))
@@ -143,10 +144,10 @@ class GaussianRatioDetector(GaussianDetector):
 
     Parameters
     ----------
-    whiten : "auto" or bool, default="auto"
+    whiten : "auto" or bool, default=False
         Whether to whiten rows by the auxiliary ones and to scale them to unit norm, see `GaussianDetector`. The
-        auxiliary Gaussian is then nearly the same in all directions, and the score nearly that of `GaussianDetector`
-        up to a constant. With False it is the published one.
+        auxiliary Gaussian is then nearly the same in all directions, and the score nearly that of a whitened
+        `GaussianDetector` up to a constant. With False it is the published one.
     {calibration_parameters}
 
     Attributes

@@ -114,7 +114,7 @@ ABLATIONS: dict[str, Layout] = {
         "whitening of the features by the auxiliary rows",
         "whitened",
         {
-            "Gaussian": {"yes": "Gaussian", "no": "Gaussian (plain)"},
+            "Gaussian": {"yes": "Gaussian (whitened)", "no": "Gaussian"},
             "Gaussian-ratio": {"yes": "Gaussian-ratio (whitened)", "no": "Gaussian-ratio"},
         },
     ),

@@ -123,7 +123,7 @@ def test_anomalies_among_the_inliers_cost_the_most_where_the_test_has_their_kind
     studies = [Study("cifar10", "one-vs-rest", ("MSE",), anomaly_share=share, variant=f", {share}") for share in shares]
     layout = Layout("", tuple(studies), columns=("car",), row="{detector}{variant}")
     table, _ = run_layout(layout, BenchmarkData(None), seeds=[0], output=tmp_path / "results.csv", classes=["car"])
-    assert (np.diff(table.mean["car"]) < -0.5).all()
+    assert (np.diff(table.mean["car"]) < -0.2).all()
 
 
 def test_other_classes_as_auxiliary_rows_run_class_by_class(tmp_path):
