@@ -93,15 +93,15 @@ def _run_study(
     **options: Any,
 ) -> list[pd.DataFrame]:
     """The results of a study with its columns; a note in place of them where its data are not at hand."""
+    results = []
     try:
-        parts = data.parts(study, classes)
-        return [
-            _with_columns(study, rows, _protocol(study, rows, chosen, data, notes)(detectors, **options))
-            for rows, chosen in parts
-        ]
+        for rows, chosen in data.parts(study, classes):
+            notes += [rows.note] if rows.note else []
+            protocol = _protocol(study, rows, chosen, data, notes)
+            results.append(_with_columns(study, rows, protocol(detectors, **options)))
     except DataNotFoundError as error:
         notes.append(_not_at_hand(study, error))
-        return []
+    return results
 
 
 def _seeds(detectors: Mapping[str, BaseEstimator], seeds: Sequence[int]) -> dict[str, list[int]]:

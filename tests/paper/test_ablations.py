@@ -1,5 +1,7 @@
 """Ablations on the bundled features: what each changes in the data, and that each runs to its table and figure."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -135,6 +137,14 @@ def test_other_classes_as_auxiliary_rows_run_class_by_class(tmp_path):
     assert table.mean.loc["MSE-ratio"].between(50, 100).all()
     with pytest.raises(ValueError, match=r"\['ca'\] not in CIFAR-10"):
         run_layout(layout, BenchmarkData(None), classes=["ca"], **options)
+
+
+def test_the_note_of_a_data_set_stands_below_its_table(tmp_path, monkeypatch):
+    rows = replace(load_cifar10_features(), note="a partition of its own")
+    monkeypatch.setattr(BenchmarkData, "load", lambda self, dataset, features: rows)
+    layout = Layout("", (Study("celeba", "one-vs-rest", ("MSE",)),), columns=("car",))
+    options = {"seeds": [0], "output": tmp_path / "results.csv", "classes": ["car"]}
+    assert run_layout(layout, BenchmarkData(None), **options)[0].notes == ["a partition of its own"]
 
 
 def test_noise_is_no_photograph(tmp_path):
