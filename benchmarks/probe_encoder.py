@@ -47,6 +47,9 @@ def main():
     accuracy = (votes.argmax(1) == data.y_test).mean()
     print(environment())
     print(*training(), sep="\n")
+    shares = np.linalg.eigvalsh(np.cov(data.X_train.T.astype(np.float64)))
+    n_used = int((shares > 1e-5 * shares.sum()).sum())
+    print(f"directions with more than 1e-5 of the variance: {n_used} of {len(shares)}")
     print(f"kNN accuracy on CIFAR-10 (k = {K}, cosine, temperature {TEMPERATURE}): {100 * accuracy:.1f} %")
 
 
