@@ -83,7 +83,7 @@ def _interval(differences: np.ndarray, confidence_level: float, n_resamples: int
     if len(differences) < 2 or np.ptp(differences) == 0:
         return np.nan, np.nan
     result = stats.bootstrap(
-        (differences,),
+        (np.sort(differences),),  # so that the order of the classes moves no digit
         np.mean,
         confidence_level=confidence_level,
         n_resamples=n_resamples,

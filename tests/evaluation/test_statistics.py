@@ -57,6 +57,12 @@ def test_one_class_has_a_difference_but_no_interval():
         compare_detectors(_results({"CF": [0.9], "other": [0.8]}), "OE")
 
 
+def test_the_order_of_classes_moves_no_digit():
+    rng = np.random.default_rng(2)
+    results = _results({"CF": rng.uniform(0.7, 0.9, 6), "other": rng.uniform(0.7, 0.9, 6)})
+    pd.testing.assert_frame_equal(compare_detectors(results), compare_detectors(results.iloc[::-1]))
+
+
 def test_the_heading_names_the_reference():
     table = compare_detectors(_results({"CF": [0.9, 0.8], "other": [0.8, 0.6]}), "other")
     assert format_comparison(table).splitlines()[0].startswith("other less")
