@@ -198,7 +198,8 @@ def test_what_cannot_be_spread_is_refused(run, model, image_model, features, tmp
     assert [path.name for path in tmp_path.iterdir()] == ["x.csv"]
 
 
-def test_a_cluster_that_does_not_answer_is_told_before_any_row(run, in_blocks, many):
+def test_a_cluster_that_does_not_answer_is_told_before_any_row(run, in_blocks, many, monkeypatch):
+    monkeypatch.setattr("skcnf._core.cluster._CONNECTING", 1.0)
     status, out, err = run("score", in_blocks, many, "--scheduler", "tcp://127.0.0.1:9")
     assert status == 2
     assert out == ""
