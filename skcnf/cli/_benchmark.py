@@ -97,6 +97,8 @@ def _benchmark(args: argparse.Namespace) -> int:
     from skcnf._core.locks import output_lock
 
     resolve_device(args.device)
+    if args.image_detectors and args.data is None:
+        raise ValueError("--image-detectors trains on images; name the folder that holds them by --data.")
     layouts = _layouts(args)
     args.output.mkdir(parents=True, exist_ok=True)
     with output_lock(args.output / "benchmark"):

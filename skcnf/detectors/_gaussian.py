@@ -74,19 +74,21 @@ class GaussianDetector(BaseOutlierDetector):
     whiten: str | bool = False
 
     def _fit_rows(self, rows: FitRows) -> None:
-        self._learn_whitening(rows.train, None if rows.X_aux is None else _part(rows.X_aux))
+        self.whitening_mean_: np.ndarray | None = None
+        self.whitening_: np.ndarray | None = None
+        if self.whiten:
+            self._learn_whitening(rows.train, None if rows.X_aux is None else _part(rows.X_aux))
         self.location_ = rows.train.mean(axis=0, dtype=np.float64)
         inliers = self._fit_gaussian(rows.train)
         self.mean_, self.precision_cholesky_ = inliers.mean, inliers.precision_cholesky
 
     def _learn_whitening(self, X: np.ndarray, X_aux: np.ndarray | None) -> None:
-        self.whitening_mean_ = self.whitening_ = None
         if X_aux is None:
-            if self.whiten != "auto" and self.whiten:
+            if self.whiten != "auto":
                 raise ValueError("whiten=True needs X_aux; use whiten='auto' or give X_aux.")
             return
         enough = len(X_aux) >= _ENOUGH_ROWS * X.shape[1]
-        if (enough and _have_one_norm(X, X_aux)) if self.whiten == "auto" else self.whiten:
+        if self.whiten != "auto" or (enough and _have_one_norm(X, X_aux)):
             # Shrinkage would hide directions of little variance, which tell classes of images apart.
             whitening = Gaussian.fit(X_aux, shrink=not enough)
             self.whitening_mean_, self.whitening_ = whitening.mean, whitening.precision_cholesky

@@ -80,3 +80,10 @@ def test_the_command_line_runs_them_beside_detectors_of_features(small, tmp_path
     capsys.readouterr()
     assert main([*arguments, "--detectors", "CSI", "--image-detectors"]) == 0
     assert "CSI" in capsys.readouterr().out
+
+
+def test_images_are_wanted_before_anything_is_written(tmp_path, capsys):
+    output = tmp_path / "results"
+    assert main(["benchmark", "--detectors", "CSI", "--image-detectors", "--output", str(output)]) == 2
+    assert "--image-detectors trains on images; name the folder that holds them by --data." in capsys.readouterr().err
+    assert not output.exists()

@@ -25,6 +25,7 @@ from skcnf.detectors._validation import inlier_mask
 from skcnf.detectors.images._training import ImageTrainer
 from skcnf.images import as_tensor, load_images, standardize_images
 from skcnf.moco import EncoderSpec, build_encoder
+from skcnf.moco._backbones import is_backbone_name
 from skcnf.moco._encoders import ARCHITECTURES, LARGEST_IMAGE, STEMS
 from skcnf.moco._encoding import map_tiles, resolve_encoder, tile_length
 
@@ -206,8 +207,9 @@ def standardized(encoder: nn.Module, images: Tensor) -> Tensor:
 
 
 def _own_encoder(weights: str | os.PathLike[str] | nn.Module) -> nn.Module:
-    encoder = resolve_encoder(weights)
-    if not isinstance(getattr(encoder, "spec", None), EncoderSpec):
+    foreign = isinstance(weights, str) and is_backbone_name(weights)  # refused before it is downloaded
+    encoder = None if foreign else resolve_encoder(weights)
+    if encoder is None or not isinstance(getattr(encoder, "spec", None), EncoderSpec):
         raise ValueError(
             f"weights={weights if isinstance(weights, str) else type(weights).__name__!r} is no ResNet of this package "
             "or of MoCo's layout, whose last layers can be replaced; give a bundled or official name, a file of "

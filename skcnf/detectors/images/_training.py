@@ -104,7 +104,10 @@ class ImageTrainer:
         run |= {"images": digest(images), "start": weights_digest(network)}
         stem = hashlib.blake2b(json.dumps(run, sort_keys=True).encode(), digest_size=8).hexdigest()
         folder = Path(self.checkpoints)
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OSError(f"checkpoints='{folder}' cannot be made a folder: {error.strerror or error}.") from error
         return folder / f"{stem}.safetensors", run
 
     def _epoch(

@@ -233,10 +233,18 @@ def test_weights_that_are_no_encoder_of_this_package_are_named(images):
         detector.set_params(weights=nn.Identity()).fit(images)
     with pytest.raises(ValueError, match="weights='nowhere' is neither a bundled encoder"):
         detector.set_params(weights="nowhere").fit(images)
+    with pytest.raises(ValueError, match="weights='timm:resnet18' is no ResNet of this package"):  # and no download
+        detector.set_params(weights="timm:resnet18").fit(images)
     assert not hasattr(detector, "encoder_")
 
 
 # Checkpoints
+
+
+def test_checkpoints_that_cannot_be_a_folder_are_named(images, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=r"checkpoints='.*file' cannot be made a folder: File exists"):
+        clone(EVERY[0]).set_params(checkpoints=tmp_path / "file").fit(images)
 
 
 @every_detector
