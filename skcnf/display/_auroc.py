@@ -32,8 +32,8 @@ class BenchmarkDisplay:
         return cls(auroc_table(results)[0]).plot(ax=ax)
 
     def plot(self, *, ax: Any = None) -> BenchmarkDisplay:
-        """Draw on ``ax``, or on a new figure; sets ``ax_`` and ``figure_``."""
-        table = self.auroc.sort_values("mean")
+        """Draw on ``ax``, or on a new figure; sets ``ax_`` and ``figure_``. Detectors that failed are left out."""
+        table = self.auroc.dropna(subset=["mean"]).sort_values("mean")
         self.ax_ = new_axes(ax, (7, 0.42 * len(table) + 1.2))
         self.figure_ = self.ax_.figure
         for position, (_, row) in enumerate(table.iterrows()):

@@ -25,6 +25,16 @@ from skcnf.flows import LogisticMixtureFlow, optimal_density
 from tests.evaluation.test_protocols import _results
 
 
+def test_detectors_that_failed_are_left_out():
+    results = _results()
+    failed = results.assign(detector="failed", auroc=np.nan)
+    labels = [
+        [label.get_text() for label in BenchmarkDisplay.from_results(frame).ax_.get_yticklabels()]
+        for frame in (results, pd.concat([results, failed]))
+    ]
+    assert labels[0] == labels[1]
+
+
 def test_the_benchmark_figure_shows_every_detector_best_on_top():
     display = BenchmarkDisplay.from_results(_results())
     assert [label.get_text() for label in display.ax_.get_yticklabels()] == ["B", "A"]
