@@ -75,7 +75,24 @@ if __name__ == "__main__":
     main()
 
 # %%
+# All ten classes, with the detector's default settings:
+#
 # .. if-measured:: figures/figure4.png
 #
 #    .. image:: ../results/figures/figure4.png
-#       :alt: Rows of images: typical inliers, odd inliers, and anomalies that look like inliers.
+#       :alt: Rows of images: typical inliers, anomalies that look like inliers, and odd inliers.
+#
+# .. if-measured:: figures/figure6.png
+#
+#    .. image:: ../results/figures/figure6.png
+#       :alt: Rows of images: inliers of the highest scores.
+#
+# .. if-measured:: figures/figure7.png
+#
+#    .. image:: ../results/figures/figure7.png
+#       :alt: Rows of images: inliers of the lowest scores.
+#
+# .. if-measured:: figures/figure8.png
+#
+#    .. image:: ../results/figures/figure8.png
+#       :alt: Rows of images: anomalies of the highest scores.

@@ -153,4 +153,10 @@ def is_deterministic(detector: BaseEstimator) -> bool:
     """Whether scores are the same for every seed: where no rows are held out and the detector draws nothing."""
     if not isinstance(detector, (MSEDetector, GaussianDetector, PyODDetector)) or detector.contamination == "auto":
         return False
-    return not isinstance(detector, PyODDetector) or "random_state" not in detector.detector.get_params()
+    return not isinstance(detector, PyODDetector) or not _draws(detector.detector.get_params())
+
+
+def _draws(parameters: dict[str, Any]) -> bool:
+    """Whether a detector of pyod with these parameters uses its seed; PCA does so only to leave components out."""
+    keeps_all = parameters.get("svd_solver") == "auto" and parameters.get("n_components") is None
+    return "random_state" in parameters and not keeps_all
