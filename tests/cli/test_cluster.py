@@ -21,9 +21,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory):
-    """400 images of noise in one file."""
+    """200 images of noise in one file."""
     path = tmp_path_factory.mktemp("many") / "many.npy"
-    np.save(path, np.random.default_rng(0).integers(0, 256, (400, 32, 32, 3), dtype=np.uint8))
+    np.save(path, np.random.default_rng(0).integers(0, 256, (200, 32, 32, 3), dtype=np.uint8))
     return path
 
 
@@ -69,7 +69,7 @@ def test_scores_with_a_killed_worker_are_the_same_bytes(run, cluster, in_blocks,
     killer.start()
     status, _, err = run(*arguments, tmp_path / "spread.csv", "--scheduler", cluster.scheduler_address)
     assert status == 0, err
-    assert "400 inputs" in err
+    assert "200 inputs" in err
     killer.end()
     assert (tmp_path / "spread.csv").read_bytes() == (tmp_path / "serial.csv").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["serial.csv", "spread.csv"]
@@ -84,7 +84,7 @@ def test_features_with_a_killed_worker_are_the_same_bytes(run, cluster, many, tm
     killer.start()
     status, out, err = run("features", many, "-o", tmp_path / "spread.npy", "--scheduler", cluster.scheduler_address)
     assert status == 0, err
-    assert out == f"{tmp_path}/spread.npy: 400 images, 128 features\n"
+    assert out == f"{tmp_path}/spread.npy: 200 images, 128 features\n"
     killer.end()
     assert (tmp_path / "spread.npy").read_bytes() == (tmp_path / "serial.npy").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["serial.npy", "spread.npy"]
