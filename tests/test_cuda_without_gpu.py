@@ -23,6 +23,7 @@ from skcnf import (
     fit_many,
 )
 from skcnf._core import devices
+from skcnf.detectors.images import _training
 from skcnf.flows import (
     FlowData,
     FlowTask,
@@ -180,10 +181,11 @@ def test_goad_keeps_to_its_device(cuda):
 
 
 @pytest.mark.parametrize("cls", [RotTransDetector, CSIDetector])
-def test_image_detectors_keep_to_their_device(cuda, cls):
+def test_image_detectors_keep_to_their_device(cuda, cls, tmp_path, monkeypatch):
+    monkeypatch.setattr(_training, "write_checkpoint", lambda *args: None)  # fakes have no content
     images = np.zeros((40, 16, 16, 3), dtype=np.uint8)
     small = {"arch": "resnet10", "width": 8, "image_size": 16, "n_epochs": 1, "contamination": 0.1}
-    detector = cls(**small, device="cuda", random_state=0).fit(images)
+    detector = cls(**small, checkpoints=tmp_path, device="cuda", random_state=0).fit(images)
     assert {tensor.device.type for tensor in detector.encoder_.state_dict().values()} == {"cuda"}
     assert detector.score_samples(images).shape == (40,)
 

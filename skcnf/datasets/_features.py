@@ -9,7 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["CIFAR10_CLASSES", "LabelledFeatures", "load_cifar10_features", "quantize", "save_features"]
+__all__ = [
+    "CIFAR10_CLASSES",
+    "LabelledFeatures",
+    "load_cifar10_features",
+    "quantize",
+    "round_as_bundled",
+    "save_features",
+]
 
 CIFAR10_CLASSES = ("plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _BUNDLED = Path(__file__).parent / "bundled" / "cifar10-features.npz"
@@ -111,6 +118,10 @@ def load_cifar10_features(normalize: bool = True, path: str | os.PathLike[str] |
     -----
     Both data sets are images for research use. The encoder saw no CIFAR image and no label.
 
+    The file holds one byte a feature. `MocoFeaturizer` gives the same features unrounded, and detectors that divide by
+    small variances, such as `GaussianDetector` and pyod's MCD, see the difference: fit and score them on rows of one
+    kind. `round_as_bundled` makes features of other images comparable with these.
+
     Examples
     --------
     >>> from skcnf.datasets import load_cifar10_features
@@ -122,7 +133,7 @@ def load_cifar10_features(normalize: bool = True, path: str | os.PathLike[str] |
     scale = arrays["scale"].astype(np.float32)
     rows = {name: arrays[name].astype(np.float32) * scale for name in ("train", "test", "aux")}
     if normalize:
-        rows = {name: X / np.maximum(np.linalg.norm(X, axis=1, keepdims=True), 1e-12) for name, X in rows.items()}
+        rows = {name: _unit(X) for name, X in rows.items()}
     return LabelledFeatures(
         rows["train"],
         arrays["y_train"].astype(np.int64),
@@ -133,6 +144,30 @@ def load_cifar10_features(normalize: bool = True, path: str | os.PathLike[str] |
         "CIFAR-10",
         "moco" if normalize else "moco-raw",
     )
+
+
+def round_as_bundled(X: np.ndarray, normalize: bool = True) -> np.ndarray:
+    """Round features of other images as those of `load_cifar10_features` were, so that the two can be compared.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, 128)
+        The bundled encoder's outputs, not normalised: of ``MocoFeaturizer(normalize=False)``.
+    normalize : bool, default=True
+        Scale the rounded rows to unit norm.
+
+    Returns
+    -------
+    ndarray of shape (n, 128), dtype float32
+    """
+    with np.load(_BUNDLED, allow_pickle=False) as file:
+        scale = file["scale"].astype(np.float32)
+    rounded = np.rint(X / scale).astype(np.float32) * scale
+    return _unit(rounded) if normalize else rounded
+
+
+def _unit(X: np.ndarray) -> np.ndarray:
+    return X / np.maximum(np.linalg.norm(X, axis=1, keepdims=True), 1e-12)
 
 
 def quantize(X: np.ndarray, scale: np.ndarray) -> np.ndarray:

@@ -157,4 +157,5 @@ class OutlierExposureDetector(BaseFlowDetector):
         self.margin_ = float(data.X.shape[1] if self.margin == "auto" else self.margin)
         if data.X_aux is None:
             return super()._stages(data)
-        return [Stage(), Stage(partial(outlier_exposure_loss, margin=self.margin_, weight=self.aux_weight))]
+        loss = partial(outlier_exposure_loss, margin=self.margin_, weight=self.aux_weight)
+        return [Stage(), Stage(loss, active_below=lambda nll: nll.max() + self.margin_)]

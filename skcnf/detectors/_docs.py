@@ -50,9 +50,9 @@ patience : int, default=3
     Training stops after so many epochs without an improvement; the weights of the best epoch are kept.
 tol : float, default=0.0
     An improvement of the criterion must exceed this.
-stopping : {{"auto", "auroc", "likelihood"}}, default="auto"
+stopping : {{"auto", "auroc", "likelihood", "none"}}, default="auto"
     The criterion on held-out rows: the AUROC of inliers against auxiliary rows, or the likelihood of inliers. "auto"
-    is the former where ``X_aux`` is given.
+    is the former where ``X_aux`` is given. "none" trains for ``max_epochs`` and keeps the last weights.
 batch_size : int, default=256
     A step takes so many inliers, and as many auxiliary rows.
 learning_rate : float, default=1e-3
@@ -104,6 +104,8 @@ flow_ : RealNVP
     The first of them.
 location_, scale_ : ndarray of shape (n_features,)
     What standardisation subtracts and divides by.
+inlier_mean_ : ndarray of shape (n_features,)
+    The mean of the inliers that were trained on.
 history_ : list of dict
     A record for each epoch of the first flow, stage after stage: ``epoch``, ``loss``, ``val_nll`` (nats),
     ``val_auroc``, ``aux_active_fraction``.

@@ -86,7 +86,7 @@ class BaseFlowDetector(UpdateMixin):
         "max_epochs": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "patience": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
-        "stopping": [StrOptions({"auto", "auroc", "likelihood"})],
+        "stopping": [StrOptions({"auto", "auroc", "likelihood", "none"})],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
@@ -124,6 +124,7 @@ class BaseFlowDetector(UpdateMixin):
             raise ValueError("stopping='auroc' needs X_aux; use stopping='auto' or give X_aux.")
         self._warn_of_noise(rows.train)
         yield from self._fit_flows(rows, device)
+        self.inlier_mean_ = rows.train.mean(axis=0, dtype=np.float64)
         self.aux_active_fraction_ = self.history_[-1]["aux_active_fraction"]
 
     def _warn_of_noise(self, X: np.ndarray) -> None:
@@ -215,7 +216,7 @@ class BaseFlowDetector(UpdateMixin):
         if self.max_epochs != "auto":
             return int(self.max_epochs)
         steps_per_epoch = -(-len(data.X) // self.batch_size)
-        by_auroc = self.stopping != "likelihood" and data.X_aux_val is not None
+        by_auroc = self.stopping in ("auto", "auroc") and data.X_aux_val is not None
         soon = by_auroc and self._is_soon_best and self.weight_averaging > 0  # plain weights get better for longer
         enough = -(-_ENOUGH_STEPS // steps_per_epoch) if soon else _MOST_EPOCHS
         return stage.warmup_epochs + min(_MOST_EPOCHS, max(_FEWEST_EPOCHS, enough))

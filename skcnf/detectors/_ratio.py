@@ -35,8 +35,8 @@ class FlowRatioDetector(BaseFlowDetector):
         Whether the inlier flow starts from the auxiliary flow; otherwise it starts from the weights that `FlowDetector`
         would draw. Stopping by AUROC watches the log-ratio either way.
     memory : str, joblib.Memory or None, default=None
-        Caches the auxiliary flow, which depends on ``X_aux``, the parameters other than ``fine_tune``, and the seed
-        alone. Detectors that share all three and this memory train it once.
+        Caches the auxiliary flow, which depends on ``X_aux``, the parameters other than ``fine_tune``, the seed, and
+        the number of inliers. Detectors that share all four and this memory train it once.
     {flow_parameters}
 
     Attributes

@@ -106,7 +106,7 @@ class UpdateMixin(BaseOutlierDetector):
             )
 
     def _learnt_with_aux(self) -> bool:
-        return not math.isnan(self.aux_active_fraction_)
+        return not math.isnan(self.history_[-1]["val_auroc"])
 
     def _with_kept_rows(self, rows: Any) -> Any:
         """Add the rows that earlier calls held out to those held out now."""

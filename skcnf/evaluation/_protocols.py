@@ -70,7 +70,8 @@ def one_vs_rest(
     ----------
     detectors : mapping of str to estimator
         The rows of the table: this package's, scikit-learn's, or pipelines that end in one. A ``random_state``
-        parameter is set to each seed.
+        parameter is set to each seed; where an estimator has none of its own, those of its parts are, e.g. of a
+        pipeline's steps.
     data : LabelledFeatures
         Training, test and auxiliary rows.
     classes : iterable of str, optional
@@ -154,6 +155,7 @@ def dataset_vs_dataset(
     problem = _dataset_problem(data, anomalies)
     digest = hashlib.sha256(data.fingerprint().encode())
     digest.update(np.ascontiguousarray(problem.X_test).data)
+    digest.update(repr([(name, len(rows)) for name, rows in anomalies.items()]).encode())
     return run_protocol(
         {"dataset": data.name, "protocol": "dataset-vs-dataset", "features": data.features},
         digest.hexdigest(),

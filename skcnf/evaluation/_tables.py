@@ -19,7 +19,7 @@ def auroc_table(
     Parameters
     ----------
     results : DataFrame
-        The table of `one_vs_rest`.
+        The table of `one_vs_rest`. Where it holds single pairs of classes too, each class's anomalies are the rest.
     metric : str, default="auroc"
         The column to show.
     groups : mapping of str to sequence of str, optional
@@ -32,7 +32,11 @@ def auroc_table(
         A standard deviation is NaN for a single seed.
     """
     detectors, classes = (list(dict.fromkeys(results[name])) for name in ("detector", "inlier_class"))
-    by_seed = results.pivot_table(index=["detector", "seed"], columns="inlier_class", values=metric)[classes] * 100
+    if "anomalies" in results and (results["anomalies"] == "rest").any():
+        results = results[results["anomalies"] == "rest"]
+    by_seed = (
+        results.groupby(["detector", "seed", "inlier_class"])[metric].mean().unstack().reindex(columns=classes) * 100
+    )
     return mean_and_spread(add_means(by_seed, groups), detectors)
 
 

@@ -17,6 +17,7 @@ from sklearn.utils.validation import has_fit_parameter
 from skcnf._core.devices import resolve_device
 from skcnf.detectors import BaseFlowDetector, fit_many
 from skcnf.evaluation._metrics import METRICS, evaluate_scores
+from skcnf.evaluation._signatures import signature
 
 __all__ = ["Problem", "Seeds", "Task", "failed_rows", "make_tasks", "run_tasks", "start_order"]
 
@@ -70,11 +71,14 @@ class Task:
         return [{**self.key, "anomalies": anomalies} for anomalies in self.problem.labels]
 
     def estimator(self) -> BaseEstimator:
-        """A clone of the detector, seeded; the detector itself is never fitted, so that no model outlives its task."""
+        """A clone of the detector, seeded; the detector itself is never fitted, so that no model outlives its task.
+
+        A ``random_state`` of its own decides over those of its parts; without one each part gets the seed.
+        """
         estimator = clone(self.detector)
-        if "random_state" in estimator.get_params():
-            estimator.set_params(random_state=self.key["seed"])
-        return estimator
+        names = estimator.get_params()
+        seeded = ["random_state"] if "random_state" in names else [n for n in names if n.endswith("__random_state")]
+        return estimator.set_params(**dict.fromkeys(seeded, self.key["seed"]))
 
 
 def make_tasks(
@@ -125,7 +129,7 @@ def _checked_seeds(seeds: Iterable[int]) -> list[int]:
 
 def _columns(name: str, detector: BaseEstimator, fingerprint: str, engine: str) -> dict[str, str]:
     """The columns of results that tell one detector from another."""
-    config = hashlib.sha256(f"{_signature(detector)}{fingerprint}".encode()).hexdigest()[:8]
+    config = hashlib.sha256(f"{signature(detector)}{fingerprint}".encode()).hexdigest()[:8]
     return {"detector": name, "config": config, "engine": _engine_of(detector, engine)}
 
 
@@ -134,15 +138,6 @@ def _engine_of(detector: BaseEstimator, wanted: str) -> str:
     if wanted == "single" or not isinstance(detector, BaseFlowDetector):
         return "single"
     return "batched" if wanted == "batched" or resolve_device(detector.device).type == "cuda" else "single"
-
-
-def _signature(detector: BaseEstimator) -> str:
-    """What decides a detector's results: its class and parameters, but not where it computes and caches."""
-    params = detector.get_params(deep=False)
-    decisive = {
-        name: value for name, value in params.items() if name not in ("checkpoints", "device", "memory", "verbose")
-    }
-    return repr((type(detector).__name__, decisive))
 
 
 def start_order(task: Task) -> tuple[int, int]:

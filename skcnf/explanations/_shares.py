@@ -83,7 +83,8 @@ def feature_shares(detector: Any, X: Any, baseline: Any = None) -> np.ndarray:
 
 def _baseline(detector: Any, baseline: Any, n_features: int) -> np.ndarray:
     if baseline is None:
-        return np.asarray(detector.location_ if hasattr(detector, "location_") else detector.mean_, dtype=np.float64)
+        names = ("inlier_mean_", "location_", "mean_")  # a flow of version 0.1 has no inlier_mean_
+        return np.asarray(next(getattr(detector, name) for name in names if hasattr(detector, name)), dtype=np.float64)
     baseline = np.asarray(baseline, dtype=np.float64)
     if baseline.shape != (n_features,) or not np.isfinite(baseline).all():
         raise ValueError(f"baseline must be finite and of shape ({n_features},); got shape {baseline.shape}.")

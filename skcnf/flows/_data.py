@@ -47,6 +47,10 @@ class FlowData:
     reference_aux: Tensor | float = 0.0
     noise_std: Tensor | float = 0.0
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.noise_std, Tensor) and self.noise_std > 0:
+            self.noise_std = self.X.new_full((self.X.shape[1],), self.noise_std)
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -57,14 +61,15 @@ class Stage:
     objective : callable, optional
         Takes the NLL of inliers and that of auxiliary rows, and returns the loss. None is maximum likelihood, which
         needs no auxiliary rows.
-    active_below : float, optional
-        An auxiliary row whose NLL is below this counts as active in the history.
+    active_below : float or callable, optional
+        An auxiliary row whose NLL is below this counts as active in the history. A callable takes the NLL (n,) of the
+        step's inliers and returns the number.
     warmup_epochs : int, default=0
         So many first epochs maximise the likelihood alone.
     """
 
     objective: Objective | None = None
-    active_below: float = math.nan
+    active_below: float | Callable[[Tensor], Tensor] = math.nan
     warmup_epochs: int = 0
 
 

@@ -123,7 +123,8 @@ class _Member:
     def loss(self, nll: Tensor, nll_aux: Tensor, warmup: bool) -> Tensor:
         objective = None if warmup else self.stage.objective
         loss = likelihood_loss(nll) if objective is None else objective(nll, nll_aux)
-        n_active = (nll_aux.detach() < self.stage.active_below).sum()
+        below = self.stage.active_below
+        n_active = (nll_aux.detach() < (below(nll.detach()) if callable(below) else below)).sum()
         self.totals += torch.stack([loss.detach() * len(nll), n_active, n_active.new_tensor(len(nll_aux))])
         return loss
 
@@ -174,10 +175,10 @@ class _Member:
         return record
 
     def _criterion(self, record: Epoch) -> float:
-        by_auroc = self.config.stopping == "auroc" or (
-            self.config.stopping == "auto" and self.data.X_aux_val is not None
-        )
-        value = record["val_auroc"] if by_auroc else -record["val_nll"]
+        stopping = self.config.stopping
+        if stopping == "auto":
+            stopping = "likelihood" if self.data.X_aux_val is None else "auroc"
+        value = {"auroc": record["val_auroc"], "likelihood": -record["val_nll"], "none": record["epoch"]}[stopping]
         # ranks survive infinite scores, a usable flow does not
         return value if math.isfinite(value) and math.isfinite(record["val_nll"]) else -math.inf
 

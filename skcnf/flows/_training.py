@@ -39,8 +39,9 @@ class FlowTrainer:
         Training stops after so many epochs without an improvement.
     tol : float
         An improvement of the criterion must exceed this (AUROC in [0, 1]; likelihood in nats).
-    stopping : {"auto", "auroc", "likelihood"}
-        The criterion; "auto" is AUROC where the data holds auxiliary rows for validation.
+    stopping : {"auto", "auroc", "likelihood", "none"}
+        The criterion; "auto" is AUROC where the data holds auxiliary rows for validation. "none" trains for
+        ``max_epochs`` and keeps the last weights.
     seed : int
         Draws batches and noise.
     verbose : bool

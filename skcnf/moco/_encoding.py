@@ -61,7 +61,7 @@ def weights_digest(encoder: nn.Module) -> str:
     hasher = hashlib.blake2b(repr(getattr(encoder, "spec", encoder)).encode(), digest_size=16)
     for name, tensor in encoder.state_dict().items():
         hasher.update(name.encode())
-        hasher.update(np.ascontiguousarray(tensor.numpy()).data)
+        hasher.update(np.ascontiguousarray(tensor.cpu().numpy()).data)
     return hasher.hexdigest()
 
 

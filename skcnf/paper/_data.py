@@ -1,4 +1,4 @@
-"""The data sets of the tables, loaded once: under the bundled encoder, or as pixels."""
+"""The data sets of the tables, loaded once: under the bundled encoder, all rounded alike, or as pixels."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from skcnf.datasets import (
     flatten_images,
     load_cifar10_features,
     load_image_dataset,
+    round_as_bundled,
     stack_labelled_images,
 )
 from skcnf.paper._layouts import Study
@@ -69,9 +70,10 @@ class BenchmarkData:
         images = load_image_dataset(dataset, self.root)
         if features in ("images", "pixels"):
             return stack_labelled_images(images) if features == "images" else flatten_images(images)
-        featurizer = self._featurizer(features)
+        rows = featurize_images(images, self._featurizer(), features=features)
+        X_train, X_test = (round_as_bundled(X, features == "moco") for X in (rows.X_train, rows.X_test))
         X_aux = load_cifar10_features(normalize=features == "moco").X_aux
-        return dataclasses.replace(featurize_images(images, featurizer, features=features), X_aux=X_aux)
+        return dataclasses.replace(rows, X_train=X_train, X_test=X_test, X_aux=X_aux)
 
     def parts(
         self, study: Study, classes: Sequence[str] | None = None
@@ -109,9 +111,9 @@ class BenchmarkData:
     def _noise(self, features: str, n: int) -> np.ndarray:
         """Features of images of noise."""
         images = noise_images(n)
-        return self._featurizer(features).fit(images).transform(images)
+        return round_as_bundled(self._featurizer().fit_transform(images), features == "moco")
 
-    def _featurizer(self, features: str) -> MocoFeaturizer:
+    def _featurizer(self) -> MocoFeaturizer:
         from skcnf.moco import MocoFeaturizer
 
-        return MocoFeaturizer(normalize=features == "moco", device=self.device, memory=self.cache)
+        return MocoFeaturizer(normalize=False, device=self.device, memory=self.cache)

@@ -156,15 +156,21 @@ def _by_seed(layout: Layout, results: pd.DataFrame) -> tuple[pd.DataFrame, list[
     """AUROC in per cent, a line for each (row, seed), with the means that the layout asks for; and the rows' labels."""
     labels = {"row": _labels(layout.row, results), "column": _labels(layout.column, results)}
     long = pd.DataFrame({**labels, "seed": results["seed"], "value": results["auroc"] * 100})
-    by_seed = long.groupby(["row", "column", "seed"], sort=False)["value"].mean().unstack("column")
+    # without what failed a mean would be over other classes, which could not be compared
+    by_seed = long.groupby(["row", "column", "seed"], sort=False)["value"].agg(_mean_of_all).unstack("column")
     by_seed = by_seed.reindex(columns=list(layout.columns))
     rows = list(layout.rows or dict.fromkeys(long["row"]))
     if layout.mean == "columns":
         by_seed = add_means(by_seed, layout.groups)
     if layout.mean == "rows":
-        overall = pd.concat({"mean": by_seed.groupby("seed").mean()}, names=["row"])
+        overall = pd.concat({"mean": by_seed.groupby("seed").agg(_mean_of_all)}, names=["row"])
         return pd.concat([by_seed, overall]), [*rows, "mean"]
     return by_seed, rows
+
+
+def _mean_of_all(values: pd.Series) -> float:
+    """The mean, or NaN where a value is missing."""
+    return values.mean(skipna=False)
 
 
 def _labels(template: str, results: pd.DataFrame) -> list[str]:

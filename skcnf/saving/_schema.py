@@ -67,6 +67,7 @@ _ATTRIBUTES: dict[type[BaseEstimator], dict[str, Kind]] = {
     BaseFlowDetector: _STANDARDISATION
     | {
         "flows_": Modules(RealNVP, check_flow),
+        "inlier_mean_": Array("d"),
         "history_": Records(),
         "best_epoch_": Count(0),
         "aux_active_fraction_": Number(allow_nan=True),
@@ -127,6 +128,7 @@ _SOMETIMES = {
     "calibration_scores_",
     "false_alarm_rate_",
     "feature_names_in_",
+    "inlier_mean_",  # 0.1 did not keep it
     "n_features_in_",  # scikit-learn's Normalizer learns it from some containers alone
 }
 CLASSES: dict[str, Any] = {cls.__name__: cls for cls in _ATTRIBUTES if not cls.__name__.startswith("Base")}

@@ -7,7 +7,14 @@ import pytest
 from PIL import Image
 
 from skcnf import MocoFeaturizer, load_encoder
-from skcnf.datasets import CIFAR10_CLASSES, LabelledFeatures, load_cifar10_features, read_sheets, save_features
+from skcnf.datasets import (
+    CIFAR10_CLASSES,
+    LabelledFeatures,
+    load_cifar10_features,
+    read_sheets,
+    round_as_bundled,
+    save_features,
+)
 from skcnf.moco import BUNDLED_ENCODERS
 
 
@@ -50,6 +57,15 @@ def test_int8_rows_are_within_half_a_unit(tmp_path):
     for stored, X in ((data.X_train, train), (data.X_test, test), (data.X_aux, aux)):
         assert (np.abs(stored - X) <= unit / 2 + 1e-6).all()
     np.testing.assert_array_equal(data.y_train, y)
+
+
+def test_other_features_are_rounded_to_the_grid_of_the_bundled_ones():
+    X = load_cifar10_features(normalize=False).X_test[:500]
+    for normalize in (True, False):
+        expected = load_cifar10_features(normalize=normalize).X_test[:500]
+        np.testing.assert_array_equal(round_as_bundled(X, normalize), expected)
+        np.testing.assert_allclose(round_as_bundled(X * 1.0001, normalize), expected, rtol=1e-6)
+    assert len(np.unique(round_as_bundled(X + np.linspace(0, 1e-3, 128), False)[:, 0])) < 256
 
 
 _X, _Y = np.zeros((4, 3), np.float32), np.arange(4) % 2

@@ -10,6 +10,7 @@ from pyod.models.copod import COPOD
 from pyod.models.ecod import ECOD
 from pyod.models.iforest import IForest
 from pyod.models.knn import KNN
+from pyod.models.pca import PCA
 from pyod.models.sod import SOD
 from sklearn.ensemble import IsolationForest
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -116,3 +117,12 @@ def test_scores_that_do_not_depend_on_the_others_do_not_warn(detector, rows):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         PyODDetector(detector, random_state=0).fit(rows[0])
+
+
+def test_features_that_depend_on_each_other_give_finite_scores_or_an_error():
+    rng = np.random.default_rng(0)
+    X = (rng.normal(size=(500, 6)) @ rng.normal(size=(6, 8))).astype(np.float32)  # rounding alone fills two dimensions
+    scores = PyODDetector(PCA(), random_state=0).fit(X).score_samples(X)
+    assert np.isfinite(scores).all()
+    with pytest.raises(ValueError, match="PCA gives rows of X no finite score"), np.errstate(all="ignore"):
+        PyODDetector(PCA(standardization=False), random_state=0).fit(np.c_[X, np.zeros(500)])

@@ -115,3 +115,19 @@ def test_the_false_alarm_rate_holds_after_updates():
         rates.append((detector.predict(X_new) == -1).mean())
     error = 3 * np.std(rates, ddof=1) / np.sqrt(len(rates))
     assert 9 / 91 - error <= np.mean(rates) <= 0.1 + error
+
+
+def test_warming_up_with_auxiliary_rows_is_learning_with_them(rows):
+    X, X_aux, _, _ = rows
+    detector = ContrastiveFlowDetector(**{**SMALL, "max_epochs": 2}, warmup_epochs=2).fit(X, X_aux)
+    with pytest.raises(ValueError, match="partial_fit needs X_aux too"):
+        detector.partial_fit(X)
+
+
+def test_outlier_exposure_counts_the_auxiliary_rows_within_its_margin(rows):
+    X, X_aux, _, _ = rows
+    active = [
+        OutlierExposureDetector(**SMALL, margin=margin).fit(X, X_aux).aux_active_fraction_
+        for margin in (0.0, 4.0, 99.0)
+    ]
+    assert 0 < active[0] < active[1] < active[2] <= 1

@@ -3,21 +3,31 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyod.models.iforest import IForest
+from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis
 from sklearn.model_selection import cross_validate
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from skcnf import (
     ContrastiveFlowDetector,
+    CSIDetector,
     FlowDetector,
     InlierKFold,
+    MocoFeaturizer,
     MSEDetector,
     MSERatioDetector,
+    PyODDetector,
     class_vs_class,
     dataset_vs_dataset,
     one_vs_rest,
 )
+from skcnf._core.generators import seeded
 from skcnf.datasets import LabelledFeatures
 from skcnf.evaluation import COLUMNS, METRICS, ResultLog, aupr, auroc, auroc_table, format_table, fpr95, outlier_scorer
+from skcnf.evaluation._signatures import signature
 from skcnf.evaluation._tasks import Problem, make_tasks, start_order
+from skcnf.moco import EncoderSpec, build_encoder, save_encoder
 
 
 def test_metrics_by_hand():
@@ -269,6 +279,44 @@ def test_other_anomalies_are_other_results(data, tmp_path):
     assert len(_Spy.calls) == 1
 
 
+def test_other_cuts_of_the_same_anomalies_are_other_results(data, tmp_path):
+    options = {"output": tmp_path / "results.csv"}
+    for at in (40, 70):
+        cut = {"a": data.X_test[:at] + 1, "b": data.X_test[at:] + 1}
+        resumed, fresh = dataset_vs_dataset(_spy(), data, cut, **options), dataset_vs_dataset(_spy(), data, cut)
+        assert resumed["auroc"].tolist() == pytest.approx(fresh["auroc"].tolist())
+
+
+def test_steps_of_a_pipeline_get_the_seed_and_a_seed_of_ones_own_comes_first(data):
+    pipeline = make_pipeline(StandardScaler(), PyODDetector(IForest(n_estimators=5, random_state=7), contamination=0.1))
+    aurocs = [one_vs_rest({"p": pipeline}, data, seeds=(0, 1))["auroc"].tolist() for _ in range(2)]
+    assert aurocs[0] == aurocs[1]
+    assert aurocs[0][:3] != aurocs[0][3:]
+    task, *_ = make_tasks({}, "", [Problem("a", data.X_train, None, None, data.X_test, {})], {"p": pipeline[-1]}, [3])
+    assert (task.estimator().random_state, task.estimator().detector.random_state) == (3, 7)
+
+
+def test_detectors_of_other_content_have_other_signatures(tmp_path):
+    with seeded(0):
+        encoders = [build_encoder(EncoderSpec("resnet10", 8, "strided", "mlp", 12, image_size=16)) for _ in range(2)]
+    assert repr(encoders[0]) == repr(encoders[1])
+    files = [tmp_path / f"{number}.safetensors" for number in range(2)]
+    for encoder, file in zip(encoders, files, strict=True):
+        save_encoder(encoder, file)
+    different = [
+        *[make_pipeline(MocoFeaturizer(weights), MSEDetector()) for weights in (*encoders, *files)],
+        *[CSIDetector(weights=encoder) for encoder in encoders],
+        *[make_pipeline(MSEDetector(contamination=value)) for value in (0.1, 0.2)],
+        *[QuadraticDiscriminantAnalysis(priors=np.repeat([0.0, value], 2000)) for value in (1.0, 2.0)],
+    ]
+    assert len({signature(detector) for detector in different}) == len(different)
+    before = signature(different[3])
+    save_encoder(encoders[0], files[1])
+    assert signature(different[3]) != before
+    same = [make_pipeline(FlowDetector(device=device, verbose=device == "cpu")) for device in ("cpu", "auto")]
+    assert len({signature(detector) for detector in same}) == 1
+
+
 def test_unknown_classes_and_foreign_files_are_named(data, tmp_path):
     with pytest.raises(ValueError, match=r"\['plain'\] not in toy; choose from \['a', 'b', 'c'\]"):
         one_vs_rest(_spy(), data, classes=["plain"])
@@ -303,3 +351,18 @@ def test_the_printed_table():
     single = format_table(_results()[_results().seed == 0], bold=True)
     assert "±" not in single
     assert "\033[1m90.0\033[0m" in single
+
+
+def test_a_class_on_which_all_fail_keeps_its_column():
+    results = _results()
+    results.loc[results["inlier_class"] == "y", "auroc"] = np.nan
+    mean, _ = auroc_table(results)
+    assert mean.columns.tolist() == ["x", "y", "mean"]
+    assert mean.loc["A", "x"] == pytest.approx(91)
+    assert mean[["y", "mean"]].isna().all(axis=None)
+
+
+def test_single_pairs_have_no_part_in_the_table():
+    rest = _results().assign(anomalies="rest")
+    pairs = rest.assign(anomalies="z", auroc=0.1)
+    pd.testing.assert_frame_equal(auroc_table(pd.concat([rest, pairs]))[0], auroc_table(rest)[0])

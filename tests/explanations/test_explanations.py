@@ -3,6 +3,7 @@ import re
 import numpy as np
 import pytest
 from pyod.models.knn import KNN
+from sklearn.base import clone
 from sklearn.datasets import load_sample_images
 from sklearn.pipeline import make_pipeline
 
@@ -38,6 +39,14 @@ def test_shares_add_up_to_the_difference_of_scores(detector, rows):
     shares = feature_shares(detector, X_test[:20], baseline=X[0])
     difference = detector.score_samples(X_test[:20]) - detector.score_samples(X[:1])
     np.testing.assert_allclose(shares.sum(axis=1), difference, rtol=1e-6)
+
+
+@pytest.mark.parametrize("detector", [FlowDetector(**FLOW, standardize=False), *DETECTORS])
+def test_rows_are_compared_with_the_mean_of_the_inliers(detector, rows):
+    X, X_aux, X_test, _ = rows
+    detector = clone(detector).set_params(validation_fraction=0.01, contamination=0.1).fit(X, X_aux=X_aux)
+    difference = detector.score_samples(X_test[:5]) - detector.score_samples(X.mean(axis=0)[None])
+    np.testing.assert_allclose(feature_shares(detector, X_test[:5]).sum(axis=1), difference, rtol=0.02, atol=0.02)
 
 
 def test_shares_of_squared_distances_are_their_terms(rows):

@@ -76,6 +76,21 @@ def test_training_stops_after_patience_epochs_without_improvement():
     assert len(result.history) == 3
 
 
+def test_without_stopping_the_last_weights_are_kept():
+    flow, result = _train(stopping="none", patience=1, max_epochs=9, learning_rate=0.05)
+    assert max(result.history, key=lambda record: record["val_auroc"])["epoch"] < 9
+    assert (result.best_epoch, len(result.history)) == (9, 9)
+    assert -flow.log_prob(_data().X_val).mean().item() == pytest.approx(result.history[-1]["val_nll"])
+
+
+def test_noise_may_be_one_number_for_all_features():
+    scores = [
+        _train(_data(noise_std=noise))[0].log_prob(torch.zeros(1, 3)).item()
+        for noise in (0.0, 0.5, torch.full((3,), 0.5))
+    ]
+    assert scores[1] == scores[2] != scores[0]
+
+
 def test_equal_seeds_give_equal_weights_and_others_do_not():
     x = torch.zeros(1, 3)
     first, again, other = (_train(seed=seed)[0].nll(x).item() for seed in (1, 1, 2))

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from skcnf import MocoFeaturizer
 from skcnf.cli import main
-from skcnf.datasets import LabelledFeatures, load_cifar10_features
+from skcnf.datasets import LabelledFeatures, load_cifar10_features, round_as_bundled
 from skcnf.paper import ABLATIONS, BenchmarkData, Study, ablation_lines, lay_out, run_layout
 from skcnf.paper._layouts import Layout
 from skcnf.paper._variants import add_anomalies, limit_aux, limit_inliers, noise_images, other_classes_as_aux
@@ -149,6 +150,8 @@ def test_the_note_of_a_data_set_stands_below_its_table(tmp_path, monkeypatch):
 
 def test_noise_is_no_photograph(tmp_path):
     features = BenchmarkData(None)._noise("moco", 50)
+    raw = MocoFeaturizer(normalize=False).fit_transform(noise_images(50))
+    np.testing.assert_array_equal(features, round_as_bundled(raw))  # as the bundled rows that they are compared with
     assert features.shape == (50, 128)
     np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, rtol=1e-5)
     photographs = load_cifar10_features().X_train[:50]

@@ -140,6 +140,14 @@ def test_a_mean_over_classes_that_are_not_all_there_is_left_out():
     assert table.mean.loc["CF", "car"] == pytest.approx(51.05)
 
 
+@pytest.mark.parametrize(("number", "cell"), [(7, ("CF", "normalised")), (12, ("mean", "CF"))])
+def test_a_cell_that_averages_classes_is_empty_where_one_failed(number, cell):
+    results = _results(["CF", "KNN", "Flow"])
+    assert lay_out(TABLES[number], results).mean.loc[cell] == pytest.approx(54.55)
+    results.loc[(results["detector"] == "CF") & (results["inlier_class"] == "car"), "auroc"] = np.nan
+    assert np.isnan(lay_out(TABLES[number], results).mean.loc[cell])
+
+
 def test_rows_and_columns_without_a_value_are_left_out_of_an_ablation():
     results = _results(["CF"])
     table = lay_out(ABLATIONS["warmup"], results[results["inlier_class"] == "car"])
