@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import itertools
 import os
+import platform
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -41,11 +44,13 @@ def check_output(path: str | os.PathLike[str]) -> None:
     Raises
     ------
     OSError
-        If ``path`` is a folder, its own folder is missing or read-only, or the name is too long.
+        If ``path`` is a folder or a device, its own folder is missing or read-only, or the name is too long.
     """
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(f"'{path}' is a folder; give the name of a file to write.")
+    if path.exists() and not path.is_file():
+        raise OSError(f"'{path}' is no regular file, and would be replaced by one; give the name of a file to write.")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"'{path}' cannot be written: the folder '{path.parent}' does not exist; create it.")
     probe = _partial(path.with_name(f"{path.name}.part.json"))  # the longest name that a run writes beside it
@@ -96,9 +101,12 @@ def rename_durably(source: str | os.PathLike[str], target: str | os.PathLike[str
 
 
 def remove_abandoned(path: str | os.PathLike[str]) -> None:
-    """Delete what killed processes left beside ``path``: temporary files of its name, and of names that begin so."""
+    """Delete what killed processes left beside ``path``: temporary files of its name, and of names that begin so.
+
+    Those of other machines, which may share the folder, are left: their processes cannot be seen from here.
+    """
     path = Path(path)
-    pattern = re.compile(re.escape(path.name) + r".*\.(\d+)-\d+\.part")
+    pattern = re.compile(re.escape(path.name) + rf".*\.{_machine()}-(\d+)-\d+\.part")
     with suppress(OSError):
         for other in path.parent.iterdir():
             match = pattern.fullmatch(other.name)
@@ -107,8 +115,14 @@ def remove_abandoned(path: str | os.PathLike[str]) -> None:
 
 
 def _partial(path: Path) -> Path:
-    """A new name beside ``path``; it tells the process, and differs from thread to thread."""
-    return path.with_name(f"{path.name}.{os.getpid()}-{next(_numbers)}.part")
+    """A new name beside ``path``; it tells machine and process, and differs from thread to thread."""
+    return path.with_name(f"{path.name}.{_machine()}-{os.getpid()}-{next(_numbers)}.part")
+
+
+@functools.cache
+def _machine() -> str:
+    """A short name of this machine or container, whose processes have numbers of their own."""
+    return hashlib.blake2b(platform.node().encode(), digest_size=4).hexdigest()
 
 
 def _is_running(process: int) -> bool:

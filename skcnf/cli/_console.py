@@ -72,7 +72,7 @@ class Console:
             file: TextIO | None = None,
             line: str | None = None,
         ) -> None:
-            if issubclass(category, UserWarning):
+            if issubclass(category, UserWarning) or category.__name__ == "DecompressionBombWarning":  # Pillow's
                 if str(message) not in told:  # once is enough, though every block of rows may say it
                     self.warn(f"warning: {message}")
                 told.add(str(message))

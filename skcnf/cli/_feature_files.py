@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 from abc import ABC, abstractmethod
 from collections import deque
@@ -54,18 +55,24 @@ class _ArrayRows(FeatureFile):
 class _CsvRows(FeatureFile):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        first = self._read(nrows=1, header=None, dtype=str)
-        values = first.iloc[0]
-        self._header = 0 if pd.to_numeric(values, errors="coerce").isna().any() else None
+        first = self._read(nrows=1, header=None, dtype=str).iloc[0]
+        self._header = 0 if _are_names(first) else None
         if self._header == 0:
-            rows = self._read(nrows=100, header=0)
+            if pd.isna(first.iloc[0]):
+                raise ValueError(
+                    f"the first column of '{path}' has no name: it seems to be the index that pandas writes. Save the "
+                    "rows with index=False."
+                )
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", pd.errors.ParserWarning)  # values without a name would be dropped
+                rows = self._read(nrows=100, header=0)
             if len(rows) == 0:
                 raise ValueError(f"'{path}' holds names of columns and no row.")
             _check_numeric(rows, path)
 
     def _read(self, **options: Any) -> Any:
         with _naming(self.path):
-            return pd.read_csv(self.path, **options)
+            return pd.read_csv(self.path, index_col=False, **options)  # the first column is a feature like the others
 
     def blocks(self, size: int, start: int = 0) -> Iterator[Any]:
         first = 0
@@ -105,11 +112,20 @@ class _ParquetRows(FeatureFile):
                 yield _numbers(batch.to_pandas().iloc[skipped:], named=True)
 
 
+def _are_names(first: Any) -> bool:
+    """Whether the first row of a CSV file holds names: texts, or the numbers by which pandas names columns."""
+    given = first.dropna()
+    if pd.to_numeric(given, errors="coerce").isna().any():
+        return True
+    values = first.iloc[1:] if pd.isna(first.iloc[0]) else first  # its index has no name
+    return len(values) > 1 and values.tolist() == [str(number) for number in range(len(values))]
+
+
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
     try:
         yield
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+    except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise ValueError(f"'{path}' is no readable CSV file of features: {error}") from error
 
 
@@ -144,7 +160,10 @@ def load_array(path: Path) -> np.ndarray:
         with loaded:
             names = loaded.files
             if len(names) == 1 or "X" in names:
-                return loaded["X" if "X" in names else names[0]]
+                array = loaded["X" if "X" in names else names[0]]
+                if not isinstance(array, np.ndarray):
+                    raise ValueError("its member is no array")
+                return array
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"'{path}' is no readable array of numbers: {error}") from error
     raise ValueError(f"'{path}' holds the arrays {', '.join(names)}; save the features alone, or call them X.")

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from skcnf.cli._arguments import IMAGES, add_cluster, add_computing, add_encoder, add_quiet
+from skcnf.cli._names import GO_ON
 
 __all__ = ["add_features"]
 
@@ -24,7 +25,7 @@ def add_features(commands: argparse._SubParsersAction) -> None:
     add_computing(command)
     add_cluster(command)
     add_quiet(command)
-    command.set_defaults(run=_features, kept="finished rows are kept in OUTPUT.part")
+    command.set_defaults(run=_features, kept=f"finished rows are kept in OUTPUT.part; {GO_ON}")
 
 
 def _features(args: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ from skcnf._core.files import check_output
 from skcnf._core.row_files import RowFile
 from skcnf.cli._console import Console
 from skcnf.cli._inputs import ImageInput, open_input
+from skcnf.cli._paths import check_not_overwritten
 from skcnf.cli._spreading import blocks_of, check_spreadable
 from skcnf.moco import MocoFeaturizer
 
@@ -54,6 +55,7 @@ class FeaturesJob:
 def run_features(args: argparse.Namespace) -> int:
     """Run what ``args`` of the command line ask for; returns the exit status."""
     console = Console("features", args.quiet)
+    check_not_overwritten([args.output], [args.images, args.weights])
     check_output(args.output)
     with console.plain_warnings():
         job = FeaturesJob(args)

@@ -78,11 +78,12 @@ def _featurized(
     names = np.array(inputs.names, dtype=object)
     identity = f"{inputs.identity} {featurizer._identity}"
     key = hashlib.blake2b(identity.encode(), digest_size=8).hexdigest()
-    path = args.output.with_name(f"{args.output.name}.features-{key}.npy")
+    path, n_before = args.output.with_name(f"{args.output.name}.features-{key}.npy"), len(names)
     if not path.exists():  # else it is whole, and its name tells whose
         with RowFile(path, (len(names), featurizer.n_features_out_), "float32", identity) as rows:
+            n_before = rows.n_done
             _fill(rows, inputs, featurizer, args.strict, console)
-    X = np.load(path, mmap_mode="r", allow_pickle=False)
+    X = _once_more(np.load(path, mmap_mode="r", allow_pickle=False), n_before, inputs, featurizer, args.strict, console)
     readable = ~np.isnan(X).any(axis=1)
     return len(names), names[readable], X if readable.all() else X[readable]
 
@@ -95,6 +96,19 @@ def _fill(rows: RowFile, inputs: ImageInput, featurizer: Featurizer, strict: boo
             rows.append(_with_gaps(block))
             bar.update(len(block.names))
     rows.finish()
+
+
+def _once_more(
+    X: np.ndarray, n_before: int, inputs: ImageInput, featurizer: Featurizer, strict: bool, console: Console
+) -> np.ndarray:
+    """Read again what an earlier run, of the first ``n_before`` images, could not: it goes well now, or is told why."""
+    for number in np.flatnonzero(np.isnan(X[:n_before]).any(axis=1)).tolist():
+        (block,) = inputs.blocks(featurizer, number, number + 1)
+        report_unreadable(block.names, block.errors, strict, console)
+        if len(block.X):
+            X = np.array(X)  # the file is mapped, and stays as it is
+            X[number] = block.X[0]
+    return X
 
 
 def _with_gaps(block: Block) -> np.ndarray:

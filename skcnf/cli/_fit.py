@@ -17,7 +17,7 @@ from skcnf.cli._arguments import (
     seed,
     setting,
 )
-from skcnf.cli._names import DETECTORS
+from skcnf.cli._names import DETECTORS, GO_ON
 
 __all__ = ["add_fit"]
 
@@ -51,7 +51,7 @@ def add_fit(commands: argparse._SubParsersAction) -> None:
     add_groups(command)
     add_computing(command)
     add_quiet(command)
-    command.set_defaults(run=_fit, kept="features that are done are kept beside MODEL")
+    command.set_defaults(run=_fit, kept=f"features that are done are kept beside MODEL; {GO_ON}")
 
 
 def _add_inputs(command: argparse.ArgumentParser) -> None:

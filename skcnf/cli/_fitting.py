@@ -91,7 +91,8 @@ def _model(detector: BaseEstimator, featurizer: MocoFeaturizer | None, tiled: Ti
 def run_fit(args: argparse.Namespace) -> int:
     """Run what ``args`` of the command line ask for; returns the exit status."""
     console = Console("fit", args.quiet)
-    check_not_overwritten([args.output], [args.normal, *(args.aux or ()), args.calibration, args.groups])
+    inputs = [args.normal, *(args.aux or ()), args.calibration, args.groups, args.weights]
+    check_not_overwritten([args.output], inputs)
     with console.plain_warnings(), output_lock(args.output):
         task = _prepare(args, console)
         counts = _fit(task, args, console)
@@ -263,9 +264,13 @@ def _split(task: _Task, normal: Features) -> tuple[Features, Features]:
     """Inputs to fit on and to calibrate with, which are a share of every group."""
     assert task.group_of is not None  # only groups need this; else the detector splits
     groups = np.array([task.group_of(name) for name in normal.names])
+    names, counts = np.unique(groups, return_counts=True)
+    if counts.max() < 2:
+        shown = ", ".join(repr(str(name)) for name in names[:5])
+        raise ValueError(f"every group has one input alone ({shown}, ...): none is left to fit on. Give larger groups.")
     draw, share = np.random.default_rng(task.seed), task.detector.validation_fraction
     held_out = np.zeros(len(groups), bool)
-    for group in np.unique(groups):
+    for group in names:
         rows = np.flatnonzero(groups == group)
         held_out[draw.choice(rows, max(1, round(share * len(rows))), replace=False)] = True
     return Features(normal.names[~held_out], normal.X[~held_out]), Features(normal.names[held_out], normal.X[held_out])

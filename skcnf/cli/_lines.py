@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import sys
@@ -23,6 +24,11 @@ class LineStream:
     """Lines that are seen at once, on standard output."""
 
     n_done = 0
+
+    def __init__(self) -> None:
+        if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal shows what it can, a pipe gets the bytes of a file
+            shown = {"errors": "backslashreplace"} if sys.stdout.isatty() else _ENCODING
+            sys.stdout.reconfigure(**shown)
 
     def append(self, text: str, n_rows: int) -> None:
         """Print and flush."""

@@ -13,6 +13,7 @@ from skcnf.cli._benchmark import add_benchmark
 from skcnf.cli._features import add_features
 from skcnf.cli._fit import add_fit
 from skcnf.cli._info import add_info
+from skcnf.cli._names import GO_ON
 from skcnf.cli._pretrain import add_pretrain
 from skcnf.cli._report import add_report
 from skcnf.cli._score import add_score
@@ -38,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read the rows, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains as it ends
         return _BROKEN_PIPE
-    except (ValueError, OSError, FloatingPointError) as error:
+    except (ValueError, OSError, FloatingPointError, ImportError) as error:
         print(f"skcnf {args.command}: {error}", file=sys.stderr)
         return _WRONG_USE
     except (MemoryError, RuntimeError) as error:
@@ -47,8 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"skcnf {args.command}: memory is too small: {str(error).splitlines()[0]}", file=sys.stderr)
         return _WRONG_USE
     except KeyboardInterrupt:
-        kept = getattr(args, "kept", "finished rows are kept")
-        print(f"skcnf {args.command}: interrupted; {kept}; run the same command to go on", file=sys.stderr)
+        kept = getattr(args, "kept", f"finished rows are kept; {GO_ON}")
+        print(f"skcnf {args.command}: interrupted; {kept}", file=sys.stderr)
         return _INTERRUPTED
 
 

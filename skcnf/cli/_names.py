@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["COLUMNS", "DETECTORS", "PYOD"]
+__all__ = ["COLUMNS", "DETECTORS", "GO_ON", "PYOD"]
+
+GO_ON = "run the same command to go on"
 
 DETECTORS = {
     "cf": "ContrastiveFlowDetector",

@@ -5,7 +5,10 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+
+from skcnf.images import IMAGE_SUFFIXES
 
 __all__ = ["check_exists", "check_file", "check_not_overwritten"]
 
@@ -41,16 +44,18 @@ def check_file(path: str | os.PathLike[str], role: str) -> None:
 
 
 def check_not_overwritten(outputs: Sequence[Any], inputs: Sequence[Any]) -> None:
-    """Refuse an output that would replace an input or another output.
+    """Refuse an output that would replace an input, another output, or any image.
 
     Raises
     ------
     ValueError
-        If two are the same file (naming it).
+        If two are the same file, or the output is an image that is there (naming it).
     """
     known = {os.path.realpath(text): text for text in inputs if text not in (None, "-")}
     for output in outputs:
         if output is not None:
             if (real := os.path.realpath(output)) in known:
                 raise ValueError(f"the output '{output}' would overwrite '{known[real]}'; choose another name.")
+            if Path(output).suffix.lower() in IMAGE_SUFFIXES and os.path.exists(output):
+                raise ValueError(f"the output '{output}' would overwrite an image; choose another name.")
             known[real] = output

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skcnf.cli._arguments import count, jobs, seed
+from skcnf.cli._names import GO_ON
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_pretrain"]
 
+_OF_NEW_ENCODERS = ("arch", "width", "image_size")
 _IN_MEMORY_BYTES = 4 * 2**30  # pretraining images beyond this are memory-mapped
 
 
@@ -39,9 +41,9 @@ def add_pretrain(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--resume", action="store_true", help="changes nothing: a cut run is always resumed")
     command.add_argument("--low-res", type=count, metavar="PX", help="shrink images first, then enlarge them again")
     command.add_argument("--recipe", choices=("small", "v1", "v2"), help="default: small up to 64 px, else v2")
-    command.add_argument("--arch", default="resnet18", help="without --init: resnet10, 18, 34, 50 (default: resnet18)")
-    command.add_argument("--width", type=count, default=64, help="without --init: first channels (default: 64)")
-    command.add_argument("--image-size", type=count, default=32, metavar="PX", help="without --init (default: 32)")
+    command.add_argument("--arch", help="without --init: resnet10, 18, 34, 50 (default: resnet18)")
+    command.add_argument("--width", type=count, help="without --init: first channels (default: 64)")
+    command.add_argument("--image-size", type=count, metavar="PX", help="without --init (default: 32)")
     command.add_argument("--epochs", type=count, default=200, help="default: 200")
     command.add_argument("--batch-size", type=count, default=256, help="over all processes (default: 256)")
     command.add_argument("--learning-rate", type=float, help="default: the recipe's")
@@ -49,7 +51,7 @@ def add_pretrain(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--seed", type=seed, default=0, help="default: 0")
     command.add_argument("--n-jobs", type=jobs, metavar="N", help="threads that decode (default: one)")
     command.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
-    command.set_defaults(run=_pretrain, kept="finished epochs are kept in OUTPUT.checkpoint")
+    command.set_defaults(run=_pretrain, kept=f"finished epochs are kept in OUTPUT.checkpoint; {GO_ON}")
 
 
 def _pretrain(args: argparse.Namespace) -> int:
@@ -84,6 +86,9 @@ def _pretrain_alone(args: argparse.Namespace, start: EncoderSpec | nn.Module, co
 def _start_and_recipe(args: argparse.Namespace) -> tuple[EncoderSpec | nn.Module, PretrainConfig]:
     from skcnf.moco import PretrainConfig, resolve_weights
 
+    given = [f"--{name.replace('_', '-')}" for name in _OF_NEW_ENCODERS if getattr(args, name) is not None]
+    if args.init is not None and given:
+        raise ValueError(f"{', '.join(given)} cannot be used with --init, whose encoder has them already.")
     start = _new_encoder(args) if args.init is None else resolve_weights(args.init)
     recipe = args.recipe or ("small" if _spec(start).image_size <= 64 else "v2")
     changes = {name: getattr(args, name) for name in ("epochs", "batch_size", "symmetric", "seed")}
@@ -100,9 +105,10 @@ def _start_and_recipe(args: argparse.Namespace) -> tuple[EncoderSpec | nn.Module
 def _new_encoder(args: argparse.Namespace) -> EncoderSpec:
     from skcnf.moco import EncoderSpec
 
-    stem = "small" if args.image_size <= 64 else "imagenet"
+    arch, width, size = args.arch or "resnet18", args.width or 64, args.image_size or 32
+    stem = "small" if size <= 64 else "imagenet"
     head = "mlp" if args.recipe == "v2" else "linear"
-    return EncoderSpec(args.arch, args.width, stem, head, image_size=args.image_size)
+    return EncoderSpec(arch, width, stem, head, image_size=size)
 
 
 def _spec(encoder: EncoderSpec | nn.Module) -> EncoderSpec:

@@ -23,7 +23,11 @@ def add_report(commands: argparse._SubParsersAction) -> None:
     command.add_argument(
         "--model", type=Path, metavar="MODEL", help="the model that scored: its calibration and its promise are shown"
     )
-    command.add_argument("--fdr", type=rate, metavar="F", help="where `skcnf score --fdr F` made the rows")
+    decision = command.add_mutually_exclusive_group()
+    decision.add_argument(
+        "--false-alarm-rate", type=rate, metavar="R", help="where `skcnf score --false-alarm-rate R` made the rows"
+    )
+    decision.add_argument("--fdr", type=rate, metavar="F", help="where `skcnf score --fdr F` made the rows")
     command.add_argument("--title", default="Anomaly report", help="default: Anomaly report")
     add_quiet(command)
     command.set_defaults(run=_report, kept="nothing was written")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from skcnf.cli._inputs import FeatureInput, ImageInput, Input
 from skcnf.cli._paths import check_file, check_not_overwritten
 from skcnf.images import Intensity, iter_decoded, read_image
 from skcnf.moco import MocoFeaturizer
-from skcnf.reporting import Decision, read_scores, write_report
+from skcnf.reporting import Decision, ScoredRow, read_scores, write_report
 from skcnf.saving import load, load_thumbnails
 from skcnf.tiling import TiledDetector
 
@@ -38,6 +38,8 @@ def run_report(args: argparse.Namespace) -> int:
         model = thumbnails = None
         if args.model is not None:
             model, thumbnails = load(args.model), load_thumbnails(args.model)
+        if args.false_alarm_rate is not None:
+            _set_threshold(_ends(model)[1], args.false_alarm_rate)
         report_scores(args.scores, args.output, model, fdr=args.fdr, title=args.title, thumbnails=thumbnails)
     console.result(f"{args.output}: the report of '{args.scores}'")
     return 0
@@ -77,7 +79,7 @@ def report_scores(
     if not rows:
         raise ValueError(f"'{scores}' holds no row.")
     first, last = _ends(model)
-    decision = Decision(fdr=fdr) if model is None else _decision(last, fdr)
+    decision = Decision(fdr=fdr) if model is None else _decision(last, fdr, rows)
     opener = _opener(getattr(first, "intensity", None), inputs)
     pictures = None
     if opener is not None and isinstance(first, MocoFeaturizer):
@@ -92,7 +94,7 @@ def _ends(model: Any) -> tuple[Any, Any]:
     return (model[0], model[-1]) if isinstance(model, Pipeline) else (model, model)
 
 
-def _decision(detector: Any, fdr: float | None) -> Decision:
+def _decision(detector: Any, fdr: float | None, rows: Sequence[ScoredRow]) -> Decision:
     scores = getattr(detector, "calibration_scores_", None)
     if scores is None:
         return Decision(detector=_name(detector))
@@ -102,7 +104,20 @@ def _decision(detector: Any, fdr: float | None) -> Decision:
         n_calibration=len(scores),
         calibration_scores=scores,
         detector=_name(detector),
+        foreign=fdr is None and _are_foreign(rows, detector),
     )
+
+
+def _are_foreign(rows: Sequence[ScoredRow], detector: Any) -> bool:
+    """Whether a row has a threshold that is not the detector's."""
+    of_group = {str(name): offset for name, offset in (getattr(detector, "group_offsets_", None) or {}).items()}
+    return any(row.status == "ok" and row.threshold != of_group.get(row.group, detector.offset_) for row in rows)
+
+
+def _set_threshold(detector: Any, rate: float) -> None:
+    if not hasattr(detector, "calibration_scores_"):
+        raise ValueError("--false-alarm-rate needs a --model with calibration rows.")
+    detector.set_threshold(false_alarm_rate=rate)
 
 
 def _name(detector: Any) -> str:

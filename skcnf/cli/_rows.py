@@ -46,7 +46,9 @@ def format_rows(rows: list[Row], as_json: bool) -> str:
     if as_json:
         return "".join(json.dumps(row._asdict()) + "\n" for row in rows)
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    plain, quoted = (csv.writer(text, lineterminator="\n", quoting=how) for how in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL))
+    for row in rows:  # of a name's carriage return csv does not know that it ends a line for readers
+        (quoted if "\r" in f"{row.input}{row.group}{row.error}" else plain).writerow(row)
     return text.getvalue()
 
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from skcnf.cli._arguments import FEATURES, IMAGES, add_cluster, add_computing, add_groups, add_quiet, rate
-from skcnf.cli._names import COLUMNS
+from skcnf.cli._names import COLUMNS, GO_ON
 
 __all__ = ["add_score"]
 
@@ -35,7 +35,7 @@ def add_score(commands: argparse._SubParsersAction) -> None:
     add_computing(command)
     add_cluster(command)
     add_quiet(command)
-    command.set_defaults(run=_score, kept="finished rows are kept with -o")
+    command.set_defaults(run=_score, kept=f"finished rows are kept with -o; {GO_ON}")
 
 
 def _add_outputs(command: argparse.ArgumentParser) -> None:

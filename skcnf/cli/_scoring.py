@@ -95,6 +95,7 @@ def _to_file(job: ScoreJob, output: Path, args: argparse.Namespace, console: Con
         if lines.n_done:
             with lines.read() as file:
                 for row in read_rows(file, args.json):
+                    report_unreadable([row.input], [row.error], args.strict, console)
                     tally.add(row)
             console.note(f"goes on after {lines.n_done:,} rows that an earlier run wrote to '{output}.part'")
         else:
@@ -103,7 +104,13 @@ def _to_file(job: ScoreJob, output: Path, args: argparse.Namespace, console: Con
         if args.output is None and args.fdr is None:
             sinks.append(LineStream())
             sinks[-1].append(header(args.json), 0)
-        _score_into(sinks, job, tally, args, console)
+        try:
+            _score_into(sinks, job, tally, args, console)
+        except KeyboardInterrupt:
+            if job.identity is None:  # a stream ends so, and no second run could go on
+                lines.finish()
+                args.kept = "the rows so far are kept with -o"
+            raise
         if args.fdr is None:
             lines.finish()
         else:

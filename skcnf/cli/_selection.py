@@ -9,6 +9,7 @@ import numpy as np
 from scipy.stats import false_discovery_control
 
 from skcnf.cli._rows import Row
+from skcnf.detectors._calibration import rank_of
 
 __all__ = ["selected_rows"]
 
@@ -46,5 +47,5 @@ def selected_rows(rows: Callable[[], Iterable[Row]], detector: Any, fdr: float) 
 
 def _threshold(scores: np.ndarray, p: float) -> float | None:
     """The score below which a p-value is at most ``p``; None where none is, or every one."""
-    rank = round(p * (len(scores) + 1))
+    rank = rank_of(len(scores), p)
     return float(scores[rank - 1]) if 1 <= rank <= len(scores) else None

@@ -79,19 +79,19 @@ def conformal_threshold(scores: np.ndarray, false_alarm_rate: float) -> tuple[fl
     (4.0, True)
     """
     scores = _ordered(scores)
-    rank = _rank(len(scores), false_alarm_rate)
+    rank = rank_of(len(scores), false_alarm_rate)
     return float(np.partition(scores, max(rank, 1) - 1)[max(rank, 1) - 1]), rank >= 1
 
 
 def rows_needed(rate: float) -> int:
     """Return the smallest number of calibration rows that can assure a rate: 1 / rate - 1, rounded up."""
     n = max(1, int(1 / rate) - 2)
-    while _rank(n, rate) < 1:
+    while rank_of(n, rate) < 1:
         n += 1
     return n
 
 
-def _rank(n: int, rate: float) -> int:
+def rank_of(n: int, rate: float) -> int:
     """Return the largest k with k / (n + 1) <= rate in floating point, as p-values are compared with the rate."""
     rank = int((n + 1) * rate)
     rank += (rank + 1) / (n + 1) <= rate  # (n + 1) * rate may fall short of a whole number by rounding alone,

@@ -267,7 +267,7 @@ class Decisions(nn.Module):
         score = self.steps(x)
         n_below = (self.calibration <= score.unsqueeze(1)).sum(1)
         p_value = (1 + n_below).float() / (1 + len(self.calibration))
-        verdict = torch.where(score < self.threshold, -1, 1)
+        verdict = torch.where(score >= self.threshold, 1, -1)  # what is no number is no inlier
         return score, p_value, verdict
 
 

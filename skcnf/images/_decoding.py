@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import IO, Any
 
 import numpy as np
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from skcnf.images._archives import ZipMember, open_zip, read_sheet
+from skcnf.images._archives import ZipMember, open_zip, read_sheet, sheet_count
 from skcnf.images._formats import check_regular_file, open_image, reading, shown
 from skcnf.images._values import Intensity, is_grey, to_rgb
 
@@ -69,16 +70,21 @@ def read_image(name: str | os.PathLike[str], intensity: Intensity | None = None)
     ValueError
         If it cannot be read (naming it).
     """
-    path, _, member = os.fspath(name).partition(".zip!")
-    if not member or os.path.exists(name):
+    path, mark, member = _parted(os.fspath(name))
+    if not mark or os.path.exists(name):
         return _read(name, intensity)
-    path = f"{path}.zip"
     sheet, _, number = member.rpartition("#")
     with reading(f"the image '{member}' of '{shown(path)}'"):
-        if sheet:
+        if sheet_count(sheet) is not None:
             return read_sheet(path, sheet)[int(number)]
         with open_zip(path) as archive, archive.open(member) as file:
             return _decode(file, intensity)
+
+
+def _parted(name: str) -> tuple[str, str, str]:
+    """The path of a zip, the mark between, and its member; of any other name the name alone."""
+    found = re.search(r"(?<=\.zip)!", name, re.IGNORECASE)
+    return (name, "", "") if found is None else (name[: found.start()], "!", name[found.end() :])
 
 
 def _read(path: str | os.PathLike[str], intensity: Intensity | None) -> np.ndarray:
@@ -93,7 +99,12 @@ def _decode(file: IO[bytes], intensity: Intensity | None) -> np.ndarray:
 
 
 def _refuse_lost_bits(image: Image.Image) -> None:
-    """Refuse colours of 16 bits where a range is given in their unit: Pillow keeps only their upper 8 bits."""
+    """Refuse values that Pillow changes where a range is given in their unit.
+
+    Of colours of 16 bits it keeps the upper 8 bits, and the values of a PGM it scales to 16 bits.
+    """
+    if image.format == "PPM" and any(tile[0] == "ppm" for tile in getattr(image, "tile", ())):
+        raise ValueError("Pillow scales its values to 16 bits; intensity needs them as they are: pass it as an array")
     if any(";16" in str(tile[3]) for tile in getattr(image, "tile", ())) and not image.mode.startswith("I"):
         raise ValueError("its colours have 16 bits, of which Pillow keeps 8; intensity needs all: pass it as an array")
 

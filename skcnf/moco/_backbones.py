@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -191,14 +192,34 @@ def _bare_model(module: Any, spec: BackboneSpec) -> nn.Module:
     """The model of a spec with drawn weights."""
     library, _, name = spec.name.partition(":")
     if library == "timm":
+        _check_timm_name(name)
         return module.create_model(name, pretrained=False, num_classes=0)
     if library == "torchvision":
         return _without_classifier(module.models.get_model(name, weights=None))
     config = json.loads(spec.config)
+    _check_asks_nobody(config)
     return module.AutoModel.from_config(module.AutoConfig.for_model(**config), trust_remote_code=False)
 
 
+def _check_timm_name(name: str) -> None:
+    if not re.fullmatch(r"[\w.-]+", name, re.ASCII):  # hf-hub:... would be looked up again whenever a model is loaded
+        raise ValueError(f"'timm:{name}' is no name of timm's own models; see timm.list_models().")
+
+
+def _check_asks_nobody(config: Any) -> None:
+    """Refuse a configuration of Hugging Face that builds a part of the model by a name, which may be on the network."""
+    parts = config.items() if isinstance(config, dict) else enumerate(config) if isinstance(config, list) else ()
+    for key, value in parts:
+        by_name = key == "backbone" and value is not None
+        by_name |= key in ("use_timm_backbone", "use_pretrained_backbone") and bool(value)
+        by_name |= key == "model_type" and str(value).startswith("timm")
+        if by_name:
+            raise ValueError(f"its configuration takes a part of the model from elsewhere: {key} = {value!r}")
+        _check_asks_nobody(value)
+
+
 def _timm(timm: Any, name: str, pretrained: bool) -> tuple[BackboneSpec, nn.Module]:
+    _check_timm_name(name)
     try:
         model = timm.create_model(name, pretrained=pretrained, num_classes=0)
     except RuntimeError as error:
@@ -238,6 +259,7 @@ def _without_classifier(model: nn.Module) -> nn.Module:
 
 def _hugging_face(transformers: Any, name: str, pretrained: bool) -> tuple[BackboneSpec, nn.Module]:
     config = transformers.AutoConfig.from_pretrained(name, trust_remote_code=False)
+    _check_asks_nobody(config.to_dict())
     processor = transformers.AutoImageProcessor.from_pretrained(name, trust_remote_code=False)
     size = (getattr(processor, "crop_size", None) if getattr(processor, "do_center_crop", False) else None) or (
         processor.size

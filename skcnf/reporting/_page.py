@@ -39,6 +39,8 @@ class Decision:
         Drawn as an outline over the histogram.
     detector : str
         What scored, in words.
+    foreign : bool
+        Whether the rows' thresholds are not those of the detector, so that its rate says nothing of them.
     """
 
     false_alarm_rate: float | None = None
@@ -46,6 +48,7 @@ class Decision:
     n_calibration: int | None = None
     calibration_scores: np.ndarray | None = field(default=None, repr=False)
     detector: str = ""
+    foreign: bool = False
 
     def guarantee(self) -> str:
         """What is promised, in words."""
@@ -56,6 +59,12 @@ class Decision:
                 f"them, the expected share of normal ones is at most {_percent(self.fdr)}, on average over draws of "
                 f"{rows}. The promise holds for this collection as a whole, if its normal inputs are like the "
                 "calibration rows."
+            )
+        if self.foreign:
+            return (
+                "The thresholds of these rows are not those of the model. Either another model scored, or "
+                "'skcnf score' had --false-alarm-rate or --fdr: give 'skcnf report' the same option to have its promise "
+                "stated here."
             )
         if self.false_alarm_rate is not None:
             return (

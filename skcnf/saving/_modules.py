@@ -29,7 +29,8 @@ def check_flow(arguments: dict[str, Any], state: dict[str, Tensor]) -> None:
         if match:
             blocks.setdefault(int(match[1]), {})[match[2]] = tuple(tensor.shape)
     d, n_blocks, hidden_units = (arguments[name] for name in ("n_features", "n_blocks", "hidden_units"))
-    require(d >= 2 and set(blocks) == set(range(n_blocks)), f"its tensors are not of {n_blocks} blocks")
+    whole = len(blocks) == n_blocks and set(blocks) == set(range(len(blocks)))
+    require(d >= 2 and whole, f"its tensors are not of {n_blocks} blocks")
     # the large ones; `load_state_dict` holds all of them against the flow that is built
     expected = {
         "w_perm": (d, d),

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from skcnf._core.files import check_output, naming, remove_abandoned, write_atomically
+from skcnf._core.files import _machine, check_output, naming, remove_abandoned, write_atomically
 
 
 def _full_disk(*_):
@@ -50,6 +50,10 @@ def test_outputs_are_checked_by_writing(tmp_path):
         check_output(tmp_path / "nowhere" / "x.npy")
     with pytest.raises(OSError, match=r"too long: '.*xxx'$"):
         check_output(tmp_path / ("x" * 250))
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match=r"'.*pipe' is no regular file"):
+        check_output(tmp_path / "pipe")
+    (tmp_path / "pipe").unlink()
     (tmp_path / "x").write_bytes(b"stays")
     check_output(tmp_path / "x")
     assert (tmp_path / "x").read_bytes() == b"stays"
@@ -59,8 +63,11 @@ def test_outputs_are_checked_by_writing(tmp_path):
 def test_leftovers_of_dead_processes_go_and_those_of_living_ones_stay(tmp_path):
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    names = {f"x.npy.{os.getpid()}-0.part", f"y.npy.{dead.pid}-0.part", "x.npy.part", "x.npy.7.part"}
-    for name in (*names, f"x.npy.{dead.pid}-3.part", f"x.npy.part.json.{dead.pid}-0.part", f"x.npy.{10**30}-0.part"):
+    here = _machine()
+    names = {f"x.npy.{here}-{os.getpid()}-0.part", f"y.npy.{here}-{dead.pid}-0.part", "x.npy.part", "x.npy.7.part"}
+    names |= {f"x.npy.0123abcd-{dead.pid}-0.part"}  # of another machine, on which the process may live
+    ended = ("x.npy", "x.npy.part.json", "x.npy.features-1f.npy")
+    for name in (*names, *(f"{name}.{here}-{dead.pid}-3.part" for name in ended), f"x.npy.{here}-{10**30}-0.part"):
         (tmp_path / name).touch()
     remove_abandoned(tmp_path / "x.npy")
     assert {path.name for path in tmp_path.iterdir()} == names

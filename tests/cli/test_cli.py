@@ -195,10 +195,16 @@ def test_a_pretraining_that_diverges_says_so(tmp_path, capsys):
     assert "skcnf pretrain: the MoCo loss is nan in epoch 0 at learning_rate=1e+30" in capsys.readouterr().err
 
 
+def test_an_unknown_encoder_to_start_from_is_named(tmp_path, capsys):
+    assert main(["pretrain", _folder(tmp_path / "images"), "-o", str(tmp_path / "e.pth"), "--init", "moco_v3"]) == 2
+    message = "weights='moco_v3' is neither a bundled encoder (tinyimagenet32), nor an official one"
+    assert message in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--init", "moco_v3"], "weights='moco_v3' is neither a bundled encoder (tinyimagenet32), nor an official one"),
+        (["--init", "moco_v3"], "--arch, --width, --image-size cannot be used with --init, whose encoder has them"),
         (["--arch", "resnet19"], "arch='resnet19' is not one of"),
         (["--output", "encoder.bin"], "'encoder.bin' ends in '.bin'"),
         (["--batch-size", "64"], "images holds 40 images, fewer than one batch of 64"),

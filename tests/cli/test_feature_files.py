@@ -1,4 +1,5 @@
 import re
+import zipfile
 
 import numpy as np
 import pytest
@@ -47,6 +48,25 @@ def test_what_is_no_number_in_a_later_row_of_csv_is_a_gap(tmp_path):
     assert rows[202].tolist() == [5, 6]
 
 
+@pytest.mark.parametrize(
+    ("text", "names", "rows"),
+    [
+        ("0,1\n5,6\n", ["0", "1"], [[5, 6]]),  # as pandas names the columns of an array
+        ("0,1,\n5,6,\n", None, [[0, 1, None], [5, 6, None]]),
+        ("5,,7\n8,9,1\n", None, [[5, None, 7], [8, 9, 1]]),  # a gap makes no names of the first row
+        ("nan,2\n3,4\n", None, [[None, 2], [3, 4]]),
+        ("0\n1\n", None, [[0], [1]]),
+        ("a,b\n1,2,\n3,4,\n", ["a", "b"], [[1, 2], [3, 4]]),  # commas at the ends of lines
+        ("a,\n1,2\n", ["a", "Unnamed: 1"], [[1, 2]]),
+    ],
+)
+def test_the_first_row_of_csv_is_names_or_numbers(tmp_path, text, names, rows):
+    (tmp_path / "x.csv").write_text(text)
+    block = next(open_features(tmp_path / "x.csv").blocks(10))
+    np.testing.assert_array_equal(np.asarray(block), np.array(rows, dtype=float))
+    assert (list(block.columns) if hasattr(block, "columns") else None) == names
+
+
 def _damaged(path, name, content):
     if isinstance(content, dict):
         np.savez(path / name, **content)
@@ -73,6 +93,9 @@ def _damaged(path, name, content):
         ("x.csv", b"", "x.csv' is no readable CSV file of features"),
         ("x.csv", b"name,a\nfoo,1\n", "the columns 'name' of .*x.csv' hold no numbers"),
         ("x.csv", b"a,b\n1,2\n3,4,5\n", "x.csv' is no readable CSV file of features"),
+        ("x.csv", b"a,b\n1,2,3\n4,5,6\n", "x.csv' is no readable CSV file of features: Length of header"),
+        ("x.csv", b",0,1\n0,1,2\n1,3,4\n", "the first column of '.*x.csv' has no name: .*index=False"),
+        ("x.csv", b",a,b\n0,1,2\n1,3,4\n", "the first column of '.*x.csv' has no name: .*index=False"),
         ("x.csv", b"a,b\n\xff\xfe,2\n", "x.csv' is no readable CSV file of features"),
         ("x.parquet", b"junk", "x.parquet' (is no readable Parquet file|.*needs pyarrow)"),
     ],
@@ -85,3 +108,10 @@ def test_a_damaged_file_is_named(tmp_path, name, content, message):
     with pytest.raises(ValueError, match=f"(?s){message}") as caught:
         list(open_features(tmp_path / name).blocks(100))
     assert re.search(re.escape(name), str(caught.value))
+
+
+def test_an_archive_whose_member_is_no_array_is_named(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        archive.writestr("readme.txt", "no array")
+    with pytest.raises(ValueError, match=r"x.npz' is no readable array of numbers: its member is no array"):
+        open_features(tmp_path / "x.npz")

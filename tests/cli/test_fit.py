@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import re
+import shutil
 import sys
 import zipfile
 
@@ -221,6 +222,33 @@ def test_broken_images_are_left_out_and_strict_stops(run, images, tmp_path):
     assert not (tmp_path / "s").exists()
 
 
+def test_what_an_earlier_run_could_not_read_is_read_again(run, images, tmp_path, monkeypatch):
+    normal = shutil.copytree(images / "normal", tmp_path / "normal")
+    broken = [normal / "cam0" / "00.png", normal / "cam1" / "01.png"]
+    good = broken[1].read_bytes()
+    for path in broken:
+        path.write_bytes(b"no image")
+    monkeypatch.setattr(
+        "skcnf.cli._inputs.digest", lambda *_: ""
+    )  # as if a disk failed for a while, and no file changed
+    arguments = ["fit", normal, "-o", tmp_path / "m", "--detector", "mse", "--set", "contamination=0.1"]
+    with monkeypatch.context() as patch:
+        patch.setattr("skcnf.detectors.MSEDetector.fit", _interrupt)
+        assert run(*arguments)[0] == 130
+    broken[1].write_bytes(good)
+    status, _, err = run(*arguments, "--strict")
+    assert status == 2
+    assert f"--strict: the image file '{broken[0]}'" in err
+    status, _, err = run(*arguments)
+    assert status == 0
+    assert f"unreadable: the image file '{broken[0]}'" in err
+    assert "NORMAL: 1 of 24 inputs unreadable and left out" in err
+
+
+def _interrupt(*_, **__):
+    raise KeyboardInterrupt
+
+
 @pytest.mark.parametrize("step", ["features", "training"])
 def test_a_cut_fit_goes_on_to_the_same_bytes(run, images, tmp_path, monkeypatch, step):
     from skcnf.detectors import MSEDetector
@@ -308,18 +336,21 @@ def test_too_few_inputs_are_told(run, tmp_path):
         ["score", "m", "x.npy", "-o", "./x.npy"],
         ["score", "m", "x.npy", "-o", "s", "--report", "s"],
         ["report", "s", "-o", "s"],
+        ["features", "x.npy", "-o", "x.npy"],
+        ["features", "x.npy", "-o", "m", "--weights", "m"],
+        ["fit", "x.npy", "-o", "m", "--weights", "m", "--detector", "mse"],
+        ["score", "m", ".", "-o", "deep.PNG"],
     ],
 )
 def test_no_output_overwrites_an_input(run, tmp_path, monkeypatch, arguments):
     monkeypatch.chdir(tmp_path)
-    for name in ("x.npy", "a.npy", "m", "s"):
+    names = ("a.npy", "deep.PNG", "m", "s", "x.npy")
+    for name in names:
         (tmp_path / name).write_text(name)
     status, _, err = run(*arguments)
     assert status == 2
     assert "would overwrite" in err
-    assert sorted((path.name, path.read_text()) for path in tmp_path.iterdir()) == [
-        (name, name) for name in ("a.npy", "m", "s", "x.npy")
-    ]
+    assert sorted((path.name, path.read_text()) for path in tmp_path.iterdir()) == [(name, name) for name in names]
 
 
 @pytest.mark.parametrize("command", ["score", "info", "report"])
@@ -415,3 +446,11 @@ def test_tiles_are_for_images(run, features, tmp_path):
     status, _, err = run("fit", features / "normal.npy", "-o", tmp_path / "m", "--detector", "mse", "--tiles", 8)
     assert status == 2
     assert "--tiles is for images, but NORMAL holds features" in err
+
+
+def test_groups_of_one_input_each_are_told(run, features, tmp_path):
+    (tmp_path / "g.csv").write_text("".join(f"{number},cam{number}\n" for number in range(400)))
+    arguments = ["--detector", "mse", "--groups", tmp_path / "g.csv"]
+    status, _, err = run("fit", features / "normal.npy", "-o", tmp_path / "m", *arguments)
+    assert status == 2
+    assert "every group has one input alone ('cam0', 'cam1', 'cam10'" in err

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from skcnf._core.files import _machine
 from skcnf._core.locks import output_lock
 from skcnf.cli import main
 
@@ -59,7 +60,7 @@ def test_the_benchmark_deletes_what_killed_runs_have_half_written(tmp_path, caps
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     for name in ("table.txt", "auroc.png", "results.csv"):
-        (tmp_path / f"{name}.{ended.pid}-1.part").write_bytes(b"half")
+        (tmp_path / f"{name}.{_machine()}-{ended.pid}-1.part").write_bytes(b"half")
     command, _ = _command("benchmark", None, tmp_path)
     assert main(command) == 0
     assert not list(tmp_path.glob("*.part"))

@@ -9,6 +9,7 @@ import threading
 import zipfile
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -263,6 +264,51 @@ def test_standard_input_starts_anew(run, image_model, images, tmp_path, monkeypa
     assert run("score", image_model, "-", "-o", tmp_path / "s.csv")[0] == 0
     assert [row["input"] for row in _rows((tmp_path / "s.csv").read_text())] == list(map(str, paths))
     assert [path.name for path in tmp_path.iterdir()] == ["s.csv"]
+
+
+def test_what_a_stream_wrote_before_ctrl_c_is_kept(run, image_model, images, tmp_path, monkeypatch):
+    paths = sorted((images / "new").rglob("*.png"))
+
+    def interrupted():
+        yield from (os.fsencode(path) + b"\n" for path in paths)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=interrupted()))
+    status, _, err = run("score", image_model, "-", "-o", tmp_path / "s.csv")
+    assert status == 130
+    assert err.strip().endswith("skcnf score: interrupted; the rows so far are kept with -o")
+    kept = [row["input"] for row in _rows((tmp_path / "s.csv").read_text())]
+    assert 0 < len(kept) <= len(paths)
+    assert kept == [str(path) for path in paths[: len(kept)]]
+    assert [path.name for path in tmp_path.iterdir()] == ["s.csv"]
+
+
+def test_strict_holds_for_rows_of_an_earlier_run(run, model, features, tmp_path, monkeypatch, small_blocks):
+    X = np.load(features / "new.npy")
+    X[0, 0] = np.nan
+    np.save(tmp_path / "x.npy", X)
+    arguments = ["score", model, tmp_path / "x.npy", "-o", tmp_path / "s.csv"]
+    with monkeypatch.context() as patch:
+        cut = _Cut(2)
+        patch.setattr(Scorer, "rows", lambda self, block: cut(self, block))
+        assert run(*arguments)[0] == 130
+    status, _, err = run(*arguments, "--strict")
+    assert status == 2
+    assert "--strict: row 0: it holds a value that is no finite number" in err
+
+
+def test_a_page_promises_no_rate_for_thresholds_of_another(run, model, features, tmp_path):
+    scores, page = tmp_path / "s.csv", tmp_path / "r.html"
+    assert run("score", model, features / "new.npy", "--false-alarm-rate", "0.5", "-o", scores)[0] == 0
+    report = ["report", scores, "-o", page, "--model", model]
+    assert run(*report)[0] == 0
+    assert "The thresholds of these rows are not those of the model" in page.read_text()
+    assert "with a probability of at most" not in page.read_text()
+    assert run(*report, "--false-alarm-rate", "0.5")[0] == 0
+    assert "with a probability of at most 50" in page.read_text()
+    status, _, err = run("report", scores, "-o", page, "--false-alarm-rate", "0.5")
+    assert status == 2
+    assert "--false-alarm-rate needs a --model with calibration rows" in err
 
 
 def test_a_row_of_features_that_is_not_finite_is_unreadable(run, model, features, tmp_path):

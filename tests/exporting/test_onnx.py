@@ -180,3 +180,14 @@ def test_missing_packages_are_named(tmp_path, rows, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(ImportError, match=re.escape('pip install "skcnf[onnx]"')):
         export_onnx(MSEDetector(random_state=0).fit(rows[0]), tmp_path / "m.onnx")
+
+
+def test_what_is_no_number_is_an_anomaly(rows):
+    import torch
+
+    X, X_aux, _, _ = rows
+    module = Decisions(MSERatioDetector(random_state=0).fit(X, X_aux=X_aux))
+    score, p_value, verdict = module(torch.tensor([[torch.nan] * 4, [torch.inf] * 4]))
+    assert score.isnan().all()
+    assert verdict.tolist() == [-1, -1]
+    assert p_value.tolist() == pytest.approx([1 / (1 + len(module.calibration))] * 2)

@@ -42,6 +42,14 @@ def test_intensity_is_the_range_of_16_bits(suffix, tmp_path):
         np.testing.assert_array_equal(load_images(source, 8, intensity=(10, 50))[0], _rgb(expected))
 
 
+def test_values_that_pillow_scales_are_refused_where_a_range_is_given(tmp_path):
+    path = tmp_path / "x.pgm"
+    path.write_bytes(b"P5 8 8 4095\n" + np.full((8, 8), 2048, ">u2").tobytes())
+    np.testing.assert_array_equal(load_images([path], 8), np.full((1, 8, 8, 3), 128))
+    with pytest.raises(ValueError, match=r"x.pgm' cannot be read: Pillow scales its values to 16 bits"):
+        load_images([path], 8, intensity=(0, 4095))
+
+
 def test_a_float_tiff_demands_intensity(tmp_path):
     values = (GREY / 255).astype(np.float32)
     path = _save(tmp_path / "x.tif", values)
@@ -141,6 +149,11 @@ def test_an_image_is_found_by_its_name(tmp_path):
     for source in (tmp_path / "x.png", archive):
         (name,) = item_names(source, image_source(source))
         np.testing.assert_array_equal(read_image(name), _rgb(GREY))
+    shouted = tmp_path / "B.ZIP"
+    with zipfile.ZipFile(shouted, "w") as file:
+        file.write(path, "a#1.png")  # no sheet, in spite of its name
+    (name,) = item_names(shouted, image_source(shouted))
+    np.testing.assert_array_equal(read_image(name), _rgb(GREY))
     names = item_names(sheets, image_source(sheets))
     np.testing.assert_array_equal(read_image(names[2]), tiles[:, 64:])
     for name, message in (

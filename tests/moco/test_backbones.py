@@ -1,5 +1,7 @@
 """Encoders of other libraries by name: offline, with drawn weights."""
 
+import json
+import socket
 import sys
 from dataclasses import asdict
 
@@ -146,6 +148,21 @@ def test_a_hostile_spec_costs_neither_time_nor_memory(hugging_face):
             rebuild_backbone({**spec, field: value}, {})
     with pytest.raises(ValueError, match="describes no backbone"):
         rebuild_backbone({"arch": "resnet18"}, {})
+
+
+def test_a_spec_that_names_a_place_on_the_network_is_refused(hugging_face, monkeypatch):
+    monkeypatch.setattr(socket, "socket", lambda *_: pytest.fail("the network was asked"))
+    pytest.importorskip("timm")
+    for name in ("timm:hf-hub:someone/model", "timm:local-dir:/models/x"):
+        with pytest.raises(ValueError, match="is no name of timm's own models"):
+            rebuild_backbone({"name": name, "image_size": 32, "mean": (0, 0, 0), "std": (1, 1, 1)}, {})
+        with pytest.raises(ValueError, match="is no name of timm's own models"):
+            named_backbone(name)
+    spec = asdict(named_backbone(f"hf:{hugging_face / 'vit'}", pretrained=False).spec)
+    for part in ({"model_type": "timm_wrapper"}, {"backbone": "x"}, {"sub": [{"use_timm_backbone": True}]}):
+        config = json.dumps({**json.loads(spec["config"]), **part})
+        with pytest.raises(ValueError, match="takes a part of the model from elsewhere"):
+            rebuild_backbone({**spec, "config": config}, {})
 
 
 @pytest.mark.parametrize(
