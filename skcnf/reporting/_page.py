@@ -63,8 +63,8 @@ class Decision:
         if self.foreign:
             return (
                 "The thresholds of these rows are not those of the model. Either another model scored, or "
-                "'skcnf score' had --false-alarm-rate or --fdr: give 'skcnf report' the same option to have its promise "
-                "stated here."
+                "'skcnf score' had --false-alarm-rate or --fdr: give 'skcnf report' the same option to have its "
+                "promise stated here."
             )
         if self.false_alarm_rate is not None:
             return (

@@ -228,9 +228,7 @@ def test_what_an_earlier_run_could_not_read_is_read_again(run, images, tmp_path,
     good = broken[1].read_bytes()
     for path in broken:
         path.write_bytes(b"no image")
-    monkeypatch.setattr(
-        "skcnf.cli._inputs.digest", lambda *_: ""
-    )  # as if a disk failed for a while, and no file changed
+    monkeypatch.setattr("skcnf.cli._inputs.digest", lambda *_: "")  # no file changed, but a disk failed for a while
     arguments = ["fit", normal, "-o", tmp_path / "m", "--detector", "mse", "--set", "contamination=0.1"]
     with monkeypatch.context() as patch:
         patch.setattr("skcnf.detectors.MSEDetector.fit", _interrupt)
