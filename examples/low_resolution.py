@@ -6,7 +6,7 @@ Fine-tune an encoder on images shrunk and enlarged again, and see its features b
 
 An encoder trained on sharp images sees mostly blur when small images are enlarged to its size: all images look alike
 to it. Training it a little longer on images that were shrunk and enlarged the same way mends that. Takes any folder or
-zip of images; the first tenth is kept for the figure::
+zip of images; a random tenth is held out, and 200 of these make the figure::
 
     python examples/low_resolution.py IMAGES --low-res 8
 """

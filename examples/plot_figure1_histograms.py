@@ -5,10 +5,11 @@ Scores of all classes (figure 1)
 Scores of every CIFAR-10 class under detectors that were trained on one of them.
 
 The bars are the inlier class, each line is another class of the test set. What overlaps the bars is mistaken for it:
-with deer as inliers mostly horses, which look most like them. The contrastive flow (CF) pushes the other classes
-further away than a flow of the inliers alone. Scores of different detectors are in different units: only the overlaps
-compare. The lowest per cent of the scores is gathered at the left end. The threshold is the detector's own, for 5 %
-false alarms. The features come with the package; takes a few minutes on one core::
+with deer as inliers mostly horses, which look most like them. The contrastive flow (CF) spreads the other classes over
+a longer tail than a flow of the inliers alone; the two rank deer about equally well. Scores of different detectors are
+in different units: only the overlaps compare. The lowest per cent of the scores is gathered at the left end. The
+threshold is the detector's own, for 5 % false alarms. The features come with the package; takes a few minutes on one
+core::
 
     python examples/plot_figure1_histograms.py --inlier deer --output figure1.png
 """

@@ -2,10 +2,10 @@
 Likelihood and contrast at a glance
 ===================================
 
-A flow that learns from inliers alone, and one that also learns from auxiliary images what is not wanted: the scores of
-test images under both, one class of CIFAR-10 as the inliers and the other nine as anomalies. Where the two colours
-overlap, anomalies are mistaken for inliers. The dots are the paper's table 1 on the bundled features: for each
-detector a dot for each class as the inliers. Takes about a minute on one core::
+A flow that learns from inliers alone (auxiliary images tell it when to stop), and one that also learns from auxiliary
+images what is not wanted: the scores of test images under both, one class of CIFAR-10 as the inliers and the other nine
+as anomalies. Where the two colours overlap, anomalies are mistaken for inliers. The dots are the paper's table 1 on the
+bundled features: for each detector a dot for each class as the inliers. Takes about a minute on one core::
 
     python examples/plot_flow_and_contrast.py --output start.png
 """
@@ -49,7 +49,7 @@ def main():
     left, middle, right = figure.subplots(1, 3, width_ratios=[1, 1, 1.25])
     settings = {"max_epochs": args.max_epochs, "random_state": 0}
     for ax, detector, name in (
-        (left, FlowDetector(**settings), "likelihood alone (Flow)"),
+        (left, FlowDetector(**settings), "likelihood (Flow)"),
         (middle, ContrastiveFlowDetector(**settings), "with contrast (CF)"),
     ):
         detector.fit(X, X_aux=data.X_aux)

@@ -75,7 +75,7 @@ if __name__ == "__main__":
     main()
 
 # %%
-# All ten classes, with the detector's default settings:
+# All ten classes, with at most 20 epochs and the default settings otherwise:
 #
 # .. if-measured:: figures/figure4.png
 #

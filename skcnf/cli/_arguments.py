@@ -88,7 +88,9 @@ def add_encoder(command: argparse.ArgumentParser) -> None:
     """How images become features."""
     group = command.add_argument_group("images")
     group.add_argument(
-        "--weights", metavar="W", help="bundled or official name, or an encoder file (default: tinyimagenet32)"
+        "--weights",
+        metavar="W",
+        help="bundled or official name, timm:NAME, torchvision:NAME, hf:NAME, or a file (default: tinyimagenet32)",
     )
     group.add_argument("--low-res", type=count, metavar="PX", help="shrink images to this size first")
     group.add_argument(

@@ -33,8 +33,8 @@ _ABLATIONS = [
 _CLAIMS_TITLE = "The paper's claims, measured on its tables and on ours"
 _CLAIMS_NOTE = (
     "holds: yes, no, open (the bootstrap interval of the difference over classes holds 0), or not measured here.\n"
-    "Without an interval an answer rests on the means alone. Where the paper's number is below 0, its own figures\n"
-    "do not bear the claim out."
+    "Without an interval a lead is open if it is smaller than its standard deviation over seeds. Where the paper's\n"
+    "number is below 0, its own figures do not bear the claim out."
 )
 
 

@@ -203,7 +203,7 @@ class BaseOutlierDetector(OutlierMixin, DecisionMixin, metaclass=ABCMeta):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like of shape (n_samples, n_features), or images where ``fit`` takes them
             Rows of the features that ``fit`` saw.
 
         Returns

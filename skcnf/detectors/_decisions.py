@@ -61,7 +61,7 @@ class DecisionMixin(BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like of shape (n_samples, n_features), or images where ``fit`` takes them
         groups : array-like of shape (n_samples,), optional
             The group of each row, text or integer, e.g. its camera; required by a detector calibrated with groups.
 
@@ -81,7 +81,7 @@ class DecisionMixin(BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like of shape (n_samples, n_features), or images where ``fit`` takes them
         groups : array-like of shape (n_samples,), optional
             The group of each row; required by a detector calibrated with groups.
 
@@ -101,7 +101,7 @@ class DecisionMixin(BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like of shape (n_samples, n_features), or images where ``fit`` takes them
         groups : array-like of shape (n_samples,), optional
             The group of each row; required by a detector calibrated with groups. Rows are compared with the
             calibration rows of their own group, and the guarantee holds in each group.
@@ -134,7 +134,7 @@ class DecisionMixin(BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like of shape (n_samples, n_features), or images where ``fit`` takes them
             All rows to select from.
         fdr : float in (0, 1), default=0.05
             The false discovery rate.
@@ -193,7 +193,7 @@ class DecisionMixin(BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like of shape (n_samples, n_features), or images where ``fit`` takes them
             New inliers.
         groups : array-like of shape (n_samples,), optional
             The group of each row, text or integer, e.g. its camera: each group gets a threshold of its own. Left out,

@@ -29,8 +29,8 @@ class PyODDetector(BaseOutlierDetector):
     Parameters
     ----------
     detector : pyod detector
-        It is cloned, then fitted. Where its own ``random_state`` is None, it follows ``random_state``. Detectors
-        without one, e.g. OCSVM and LODA, draw from NumPy's global generator.
+        It is cloned, then fitted. Where its own ``random_state`` is None, it follows ``random_state``. Some
+        detectors without one draw from NumPy's global generator.
     {calibration_parameters}
 
     Attributes

@@ -109,7 +109,7 @@ class ReportTable:
             for column in self.mean.columns:
                 values = [frame.loc[row, column] for frame in frames]
                 if not np.isnan([values[0], values[2]]).all():
-                    writer.writerow([row, column, *("" if np.isnan(value) else f"{value:.3f}" for value in values)])
+                    writer.writerow([row, column, *("" if np.isnan(value) else f"{value:.6f}" for value in values)])
         return text.getvalue()
 
     def _paper(self) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -53,7 +53,7 @@ def export_onnx(model: Any, path: str | os.PathLike[str], X: Any = None) -> Expo
     ----------
     model : fitted detector or Pipeline
         Calibrated (``contamination="auto"`` or `recalibrate`), without groups. Steps are those that `skcnf.save` takes;
-        the detector is a flow detector or measures distances to means.
+        the detector is a flow detector, a Gaussian one, `MSEDetector` or `MSERatioDetector`.
     path : path
         The ``.onnx`` file. It appears only if its scores agree with Python's.
     X : array-like, optional

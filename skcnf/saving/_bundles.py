@@ -73,8 +73,9 @@ def save(
         A fitted detector of this package (of `PyODDetector`, one of pyod's KNN), or a Pipeline of `MocoFeaturizer`,
         scikit-learn's StandardScaler, MinMaxScaler, RobustScaler, MaxAbsScaler, Normalizer and PCA, and a detector, or
         a `TiledDetector` of `MocoFeaturizer` and such a detector.
-        Encoders of this package are stored in the file. Of any other module the digest of its weights is stored, and
-        `load` must be given the module. Caches (``memory``) and ``n_jobs`` are not saved.
+        Encoders of this package, and those named ``timm:``, ``torchvision:`` or ``hf:``, are stored in the file. Of a
+        module of your own the digest of its weights is stored, and `load` must be given the module. Caches (``memory``)
+        and ``n_jobs`` are not saved.
     path : path
         Any name; by convention it ends in ``.skcnf``.
     thumbnails : ndarray of shape (n, h, w, 3), dtype uint8, optional

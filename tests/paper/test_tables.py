@@ -82,8 +82,15 @@ def test_the_main_table_is_table_1_for_the_classes_that_ran():
 def test_csv_is_tidy_and_leaves_out_empty_cells(table):
     rows = list(csv.DictReader(io.StringIO(table.to_csv())))
     assert len(rows) == 6
-    assert rows[0] == {"row": "A", "column": "x", "mean": "91.040", "std": "0.100", "paper_mean": "", "paper_std": ""}
-    assert rows[3]["paper_std"] == "0.400"
+    assert rows[0] == {
+        "row": "A",
+        "column": "x",
+        "mean": "91.040000",
+        "std": "0.100000",
+        "paper_mean": "",
+        "paper_std": "",
+    }
+    assert rows[3]["paper_std"] == "0.400000"
 
 
 def test_latex_escapes_and_has_as_many_cells_in_every_line(table):
