@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,15 @@ __all__ = ["AblationDisplay"]
 
 _LOG_RANGE = 30.0  # axes whose positive values span more than this factor are logarithmic
 _MARKERS = "os^Dv<>PX"
+_WIDTH = 0.6  # of the detectors beside each other over a name
+_LABEL_LENGTH = 13  # letters of a name on one line
 
 
 class AblationDisplay:
     """Mean AUROC of each detector over the values of one choice: a line for each, its bars the spread over seeds.
 
-    Numbers stand on an axis, which is logarithmic where they span more than a factor of 30; names stand side by side.
+    Numbers stand on an axis, which is logarithmic where they span more than a factor of 30. Names stand side by side,
+    and so do the detectors over each name.
 
     Parameters
     ----------
@@ -65,13 +69,14 @@ class AblationDisplay:
         self.figure_ = self.ax_.figure
         numeric = pd.api.types.is_numeric_dtype(self.mean.index)
         x = self.mean.index.to_numpy(dtype=float) if numeric else np.arange(len(self.mean), dtype=float)
-        for number, name in enumerate(self.mean):
-            if self.mean.iloc[:, number].notna().any():
-                self._draw(number, str(name), x, "-" if numeric else "none")
+        drawn = [number for number in range(self.mean.shape[1]) if self.mean.iloc[:, number].notna().any()]
+        for place, number in enumerate(drawn):
+            shift = 0.0 if numeric else _WIDTH * ((place + 0.5) / len(drawn) - 0.5)
+            self._draw(number, str(self.mean.columns[number]), x + shift, "-" if numeric else "none")
         if numeric:
             self._scale(x)
         else:
-            self.ax_.set_xticks(x, [str(value) for value in self.mean.index])
+            self.ax_.set_xticks(x, [textwrap.fill(str(value), _LABEL_LENGTH) for value in self.mean.index])
             self.ax_.set_xlim(-0.5, len(x) - 0.5)
         self.ax_.set(xlabel=self.label, ylabel="mean AUROC in %")
         self.ax_.grid(alpha=0.3)

@@ -393,6 +393,8 @@ def test_ablations_draw_numbers_on_an_axis_and_names_side_by_side():
     named = AblationDisplay.from_frame(mean.set_axis(["noise", "CelebA", "photographs"]))
     assert [text.get_text() for text in named.ax_.get_xticklabels()] == ["noise", "CelebA", "photographs"]
     assert named.ax_.containers[0].lines[0].get_linestyle() == "None"
+    left, right = (container.lines[0].get_xdata() for container in named.ax_.containers)
+    assert left[0] == -right[0] < 0  # both over the first name, beside each other
     assert AblationDisplay.from_frame(mean.set_axis([0, 1, 2])).ax_.get_xscale() == "linear"
     assert AblationDisplay.from_frame(mean.set_axis([0, 0.003, 0.1])).ax_.get_xscale() == "symlog"
 
