@@ -27,7 +27,7 @@ class FlowRatioDetector(BaseFlowDetector):
 
     The auxiliary flow is trained first; the inlier flow starts from it and is fine-tuned on inliers, or is trained from
     scratch. Both are standardised by the auxiliary rows. The score is the difference of the two log-densities, in nats.
-    Without ``X_aux`` this is `FlowDetector`, and ``fit`` warns.
+    Without ``X_aux`` this is `FlowDetector`, and ``fit`` warns. All auxiliary rows are read into memory.
 
     Parameters
     ----------

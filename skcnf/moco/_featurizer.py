@@ -34,7 +34,7 @@ from skcnf.images import (
     resize_and_crop,
     stack_images,
 )
-from skcnf.moco._encoders import EncoderSpec
+from skcnf.moco._encoders import LARGEST_IMAGE, EncoderSpec
 from skcnf.moco._encoding import (
     ImageFeatures,
     encode_in_tiles,
@@ -127,9 +127,9 @@ class MocoFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "weights": [str, os.PathLike, nn.Module],
-        "image_size": [None, Interval(Integral, 1, None, closed="left")],
+        "image_size": [None, Interval(Integral, 1, LARGEST_IMAGE, closed="both")],
         "intensity": [None, "array-like"],
-        "low_res_size": [None, Interval(Integral, 1, None, closed="left")],
+        "low_res_size": [None, Interval(Integral, 1, LARGEST_IMAGE, closed="both")],
         "normalize": ["boolean"],
         "noise_std": [Interval(Real, 0, None, closed="left")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],

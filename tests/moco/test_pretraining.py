@@ -93,7 +93,7 @@ def test_bad_images_and_divergence_are_named():
             pretrain(images, SPEC, CONFIG, device="cpu")
     with pytest.raises(ValueError, match="fewer than one batch of 32"):
         pretrain(_images(8), SPEC, CONFIG, device="cpu")
-    with pytest.raises(ValueError, match="n_splits=3 must divide batch_size=32"):
+    with pytest.raises(ValueError, match="batch_size=32 must be a multiple of n_splits=3"):
         pretrain(_images(), SPEC, replace(CONFIG, n_splits=3), device="cpu")
     with pytest.raises(FloatingPointError, match=r"learning_rate=1e\+30"):
         pretrain(_images(), SPEC, PretrainConfig(batch_size=32, learning_rate=1e30, warmup_steps=0), device="cpu")
