@@ -150,7 +150,7 @@ class _Run:
             raise ValueError(f"images holds {len(images)} images, fewer than one batch of {batch_size}.")
         if n_splits % self.world.size or batch_size % n_splits or batch_size < 2 * n_splits:
             raise ValueError(
-                f"batch_size={batch_size} must be a multiple of n_splits={n_splits}, with 2 images or more for each, and "
+                f"batch_size={batch_size} must be a multiple of n_splits={n_splits}, 2 images or more for each, and "
                 f"n_splits a multiple of the number of processes, {self.world.size}."
             )
 
