@@ -18,8 +18,11 @@ def limit_inliers(data: LabelledFeatures, n: int) -> LabelledFeatures:
 
 
 def limit_aux(data: LabelledFeatures, n: int) -> LabelledFeatures:
-    """Keep the first ``n`` auxiliary rows."""
-    return data if data.X_aux is None else replace(data, X_aux=data.X_aux[:n])
+    """Keep ``n`` auxiliary rows, drawn at random: the bundled ones lie class by class."""
+    if data.X_aux is None or n >= len(data.X_aux):
+        return data
+    drawn = _drawn(np.arange(len(data.X_aux)), n, np.random.RandomState(0))
+    return replace(data, X_aux=data.X_aux[np.sort(drawn)])
 
 
 def add_anomalies(data: LabelledFeatures, share: float, kind: str = "test", seed: int = 0) -> LabelledFeatures:

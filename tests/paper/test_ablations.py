@@ -32,7 +32,11 @@ def test_the_first_rows_of_each_class_are_kept(data):
     assert np.bincount(few.y_train).tolist() == [4, 4, 4]
     assert _of_class(few, 1)[:, 0].tolist() == [1, 4, 7, 10]
     assert len(limit_inliers(data, 1000).X_train) == 60
-    assert limit_aux(data, 5).X_aux[:, 0].tolist() == [-1, -2, -3, -4, -5]
+    kept = limit_aux(data, 5).X_aux[:, 0].tolist()
+    assert kept == sorted(kept, reverse=True) == limit_aux(data, 5).X_aux[:, 0].tolist()
+    assert len(set(kept)) == 5
+    assert min(kept) < -10  # not the first, which lie class by class
+    assert limit_aux(data, 1_000).X_aux is data.X_aux
 
 
 def test_anomalies_of_the_tests_kind_are_other_classes_training_rows(data):
