@@ -116,8 +116,8 @@ def load_cifar10_features(normalize: bool = True, path: str | os.PathLike[str] |
 
     Notes
     -----
-    Both data sets are images for research use. The encoder saw no CIFAR image and no label. The auxiliary rows lie class
-    by class: draw at random if you want fewer.
+    Both data sets are images for research use. The encoder saw no CIFAR image and no label. The auxiliary rows lie
+    class by class: draw at random if you want fewer.
 
     The file holds one byte a feature. `MocoFeaturizer` gives the same features unrounded, and detectors that divide by
     small variances, such as `GaussianDetector` and pyod's MCD, see the difference: fit and score them on rows of one
