@@ -20,7 +20,6 @@ from skcnf.cli._featurizing import Features, features_of, stored_features
 from skcnf.cli._groups import GroupOf, group_lookup
 from skcnf.cli._inputs import Featurizer, ImageInput, Input, open_input
 from skcnf.cli._paths import check_not_overwritten
-from skcnf.detectors import BaseFlowDetector, GaussianDetector
 from skcnf.images import iter_decoded, resize_and_crop
 from skcnf.moco import OFFICIAL_CHECKPOINTS, MocoFeaturizer, resolve_weights
 from skcnf.saving import check_savable, save
@@ -133,7 +132,7 @@ def _prepare(args: argparse.Namespace, console: Console) -> _Task:
     validate(model)
     check_savable(model)
     bundled_aux = _takes_bundled_aux(args, detector, featurizer, console)
-    if not _uses_aux(detector):
+    if not detector._takes_aux:
         aux = []
     roots = [args.normal, *([] if args.calibration is None else [args.calibration])]
     group_of = group_lookup(args, roots)
@@ -178,7 +177,7 @@ def _takes_bundled_aux(
     ValueError
         If the detector needs auxiliary rows, and these are of another encoder.
     """
-    uses_aux = _uses_aux(detector)
+    uses_aux = detector._takes_aux
     if args.aux:
         if not uses_aux:
             console.warn(f"warning: --detector {args.detector} does not learn from --aux; it is left unread.")
@@ -194,12 +193,6 @@ def _takes_bundled_aux(
             "--detector flow."
         )
     return reason is None and uses_aux
-
-
-def _uses_aux(detector: BaseEstimator) -> bool:
-    """Whether auxiliary rows make a difference: plain flows stop by them, and Gaussians may be whitened by them."""
-    whitened = isinstance(detector, GaussianDetector) and bool(detector.whiten)
-    return detector._uses_aux or isinstance(detector, BaseFlowDetector) or whitened
 
 
 def _why_not_bundled(featurizer: MocoFeaturizer | None) -> str | None:

@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
-from scipy.stats import false_discovery_control
 
 from skcnf.cli._rows import Row
-from skcnf.detectors._calibration import rank_of
+from skcnf.detectors._calibration import discoveries, rank_of
 
 __all__ = ["selected_rows"]
 
@@ -36,7 +35,7 @@ def selected_rows(rows: Callable[[], Iterable[Row]], detector: Any, fdr: float) 
         yield from rows()
         return
     detector._warn_of_selection(len(p), fdr)
-    selected = false_discovery_control(p) <= fdr
+    selected = discoveries(p, fdr)
     cut = float(p[selected].max()) if selected.any() else 0.0
     for row in rows():
         if row.p_value is not None:

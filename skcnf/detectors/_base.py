@@ -222,6 +222,11 @@ class BaseOutlierDetector(OutlierMixin, DecisionMixin, metaclass=ABCMeta):
         check_is_fitted(self)
         return self._score_samples(self._rows(X))
 
+    @property
+    def _takes_aux(self) -> bool:
+        """Whether auxiliary rows make a difference."""
+        return self._uses_aux
+
     def _rows(self, X: Any) -> np.ndarray:
         """Validate what is to be scored."""
         return check_rows(self, X, reset=False)

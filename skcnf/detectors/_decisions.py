@@ -8,11 +8,10 @@ from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.stats import false_discovery_control
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from skcnf.detectors._calibration import Calibration, check_groups, conformal_threshold, rows_needed
+from skcnf.detectors._calibration import Calibration, check_groups, conformal_threshold, discoveries, rows_needed
 from skcnf.detectors._validation import warn_user
 
 __all__ = ["DecisionMixin"]
@@ -159,7 +158,7 @@ class DecisionMixin(BaseEstimator):
         _check_share("fdr", fdr)
         p_values = self.p_values(X, groups)
         self._warn_of_selection(len(p_values), fdr)
-        return false_discovery_control(p_values) <= fdr
+        return discoveries(p_values, fdr)
 
     def set_threshold(self, *, false_alarm_rate: float | None = None) -> DecisionMixin:
         """Move the threshold to another false-alarm rate, without training.

@@ -127,6 +127,10 @@ class BaseFlowDetector(UpdateMixin):
         self.inlier_mean_ = rows.train.mean(axis=0, dtype=np.float64)
         self.aux_active_fraction_ = self.history_[-1]["aux_active_fraction"]
 
+    @property
+    def _takes_aux(self) -> bool:
+        return True  # at least to stop by
+
     def _warn_of_noise(self, X: np.ndarray) -> None:
         spread = float(np.median(feature_scale(X)))
         if self.noise_std > spread:

@@ -82,6 +82,10 @@ class GaussianDetector(BaseOutlierDetector):
         inliers = self._fit_gaussian(rows.train)
         self.mean_, self.precision_cholesky_ = inliers.mean, inliers.precision_cholesky
 
+    @property
+    def _takes_aux(self) -> bool:
+        return self._uses_aux or bool(self.whiten)
+
     def _learn_whitening(self, X: np.ndarray, X_aux: np.ndarray | None) -> None:
         if X_aux is None:
             if self.whiten != "auto":

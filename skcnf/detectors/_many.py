@@ -41,8 +41,8 @@ def fit_many(
     Raises
     ------
     ValueError
-        If the numbers of detectors and of arrays differ, or an argument of one fit is malformed: all detectors are
-        then left as they were, but for those whose fit was complete.
+        If the numbers of detectors and of arrays differ, a detector comes twice, or an argument of one fit is
+        malformed: all detectors are then left as they were, but for those whose fit was complete.
 
     Examples
     --------
@@ -60,6 +60,10 @@ def fit_many(
         if not isinstance(detector, BaseOutlierDetector):
             raise TypeError(f"fit_many takes the detectors of skcnf; got a {type(detector).__name__}.")
         detector._validate_params()
+    if len({id(detector) for detector in detectors}) < len(detectors):
+        raise ValueError(
+            "detectors hold the same object twice, which cannot be fitted to two arrays; use sklearn's clone."
+        )
     with ExitStack() as stack:
         fits = [
             stack.enter_context(closing(detector._fit_in_steps(rows, None, X_aux)))

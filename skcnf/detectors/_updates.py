@@ -108,6 +108,15 @@ class UpdateMixin(BaseOutlierDetector):
     def _learnt_with_aux(self) -> bool:
         return not math.isnan(self.history_[-1]["val_auroc"])
 
+    def _check_architecture(self) -> None:
+        known = {"n_flows": len(self.flows_), **self.flows_[0].arguments}
+        for name in ("n_flows", "n_blocks", "hidden_units"):
+            if getattr(self, name) != known[name]:
+                raise ValueError(
+                    f"{name}={getattr(self, name)} cannot be changed between calls of partial_fit; the flows have "
+                    f"{name}={known[name]}. Call fit to start anew."
+                )
+
     def _with_kept_rows(self, rows: Any) -> Any:
         """Add the rows that earlier calls held out to those held out now."""
         validation, calibration = getattr(self, "_kept_rows", (rows.validation[:0], None))
@@ -117,6 +126,7 @@ class UpdateMixin(BaseOutlierDetector):
         return dataclasses.replace(rows, **joined)
 
     def _continued(self, rows: Any) -> FitSteps:
+        self._check_architecture()
         device = resolve_device(self.device)
         history, best_epoch = self.history_, self.best_epoch_
         flows = [copy.deepcopy(flow).float().to(device) for flow in self.flows_]

@@ -98,17 +98,27 @@ def _n_dimensions(part: Any) -> int:
     return getattr(part, "ndim", None) or np.ndim(part)
 
 
+_FEW_LABELS = 10  # with more y is a target of something else
+
+
 def inlier_mask(estimator: BaseEstimator, y: np.ndarray | None, n_rows: int) -> np.ndarray | None:
     """The rows (n,) a detector may learn from, where ``y`` holds both +1 and -1 and nothing else; None for every row.
 
-    ``y`` may be of any type: numbers, objects, or text such as "-1". Two other values look like labels and have no
-    effect, so that they warn.
+    ``y`` may be of any type: numbers, objects, or text such as "-1". Two other values, and these two with some others,
+    look like labels and have no effect, so that they warn.
     """
     if y is None:
         return None
     values = {_as_number(label): label for label in y.tolist()}
     if values.keys() != {-1.0, 1.0}:
-        if len(values) == 2:
+        if {-1.0, 1.0} < values.keys() and len(values) <= _FEW_LABELS:
+            other = next(label for number, label in values.items() if number not in (-1.0, 1.0))
+            warn_user(
+                estimator,
+                f"y holds +1, -1 and other values, such as {other!r}, and is ignored: every row of X counts as an "
+                "inlier. To leave anomalies out, give +1 for inliers and -1 for anomalies alone.",
+            )
+        elif len(values) == 2:
             warn_user(
                 estimator,
                 "y holds two values, {!r} and {!r}, and is ignored: every row of X counts as an inlier. To leave "
@@ -175,7 +185,9 @@ def _check_aux_part(estimator: BaseEstimator, part: Any, name: str) -> np.ndarra
         _check_feature_names(estimator, part, name)
         # finite or not is told by warn_of_extremes, so that a memory map is read through once and not twice
         kinds = [np.float64, np.float32]
-        part = check_array(part, dtype=kinds, input_name=name, ensure_min_samples=2, ensure_all_finite=False)
+        part = check_array(part, dtype=kinds, input_name=name, ensure_min_samples=0, ensure_all_finite=False)
+        if len(part) < 2:
+            raise ValueError(f"{name} holds {len(part)} rows; at least 2 are needed.")
     if part.shape[1] != estimator.n_features_in_:
         raise ValueError(
             f"{name} has {part.shape[1]} features, but X has {estimator.n_features_in_}. Both must pass the same "
@@ -308,10 +320,13 @@ def _refuse_images(estimator: BaseEstimator, X: Any, name: str) -> None:
         )
 
 
+_BETWEEN = ("skcnf", "sklearn", "joblib", "concurrent", "threading", "contextlib")
+
+
 def warn_user(estimator: BaseEstimator, message: str) -> None:
-    """A UserWarning that points at the first caller outside this package and scikit-learn."""
+    """A UserWarning that points at the first caller outside this package, scikit-learn and what they run in."""
     frame: FrameType | None = sys._getframe(1)
     level = 2
-    while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] in ("skcnf", "sklearn"):
+    while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] in _BETWEEN:
         frame, level = frame.f_back, level + 1
     warnings.warn(f"{type(estimator).__name__}: {message}", UserWarning, stacklevel=level)

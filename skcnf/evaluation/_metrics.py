@@ -25,6 +25,8 @@ def aupr(y: np.ndarray, scores: np.ndarray) -> float:
 def fpr95(y: np.ndarray, scores: np.ndarray) -> float:
     """Share of anomalies that pass as inliers at the threshold that accepts 95 % of the inliers; lower is better."""
     y, scores = np.asarray(y), np.asarray(scores)
+    if np.isnan(scores).any():
+        raise ValueError(f"scores hold {np.isnan(scores).sum()} NaN of {len(scores)}; they must be numbers.")
     threshold = np.quantile(scores[y == 1], 0.05, method="lower")
     return float((scores[y != 1] >= threshold).mean())
 

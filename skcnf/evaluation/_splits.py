@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from numbers import Integral
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.model_selection import BaseCrossValidator
@@ -41,6 +41,8 @@ class InlierKFold(BaseCrossValidator):
     [2 3] [0 1 4]
     [0 1] [2 3 5]
     """
+
+    __metadata_request__split: ClassVar[dict[str, bool]] = {"groups": True}
 
     n_splits: int
     n_repeats: int
@@ -80,7 +82,8 @@ class InlierKFold(BaseCrossValidator):
         Raises
         ------
         ValueError
-            If y has other values, or fewer than ``n_splits`` inliers or anomalies, or ``n_splits`` groups of either.
+            If y has other values, or fewer than ``n_splits`` inliers or anomalies, or ``n_splits`` groups of either, or
+            the groups cannot be dealt so that each fold has both.
         """
         inliers, anomalies = self._row_numbers(X, y)
         groups = None if groups is None else _codes(groups, len(np.asarray(y)))
@@ -98,7 +101,10 @@ class InlierKFold(BaseCrossValidator):
         return np.array_split(random_state.permutation(rows) if self.shuffle else rows, self.n_splits)
 
     def _deal_groups(self, groups: np.ndarray, y: np.ndarray, random_state: np.random.RandomState) -> list[np.ndarray]:
-        """Whole groups, the largest first, each to the fold where squared shares rise least, so that folds are even."""
+        """Whole groups, the largest first, each to the fold where squared shares rise least, so that folds are even.
+
+        Where the groups that are left just suffice to give every fold a kind of rows, they go to the folds without it.
+        """
         sizes = np.stack([np.bincount(groups[y == label], minlength=groups.max() + 1) for label in (1, -1)], axis=1)
         n_groups = (sizes > 0).sum(axis=0)
         if n_groups.min() < self.n_splits:
@@ -109,10 +115,16 @@ class InlierKFold(BaseCrossValidator):
         shares = sizes / sizes.sum(axis=0)
         order = random_state.permutation(len(sizes)) if self.shuffle else np.arange(len(sizes))
         order = order[np.argsort(-shares[order].sum(axis=1), kind="stable")]
-        filled, fold_of = np.zeros((self.n_splits, 2)), np.empty(len(sizes), dtype=int)
+        filled, fold_of, left = np.zeros((self.n_splits, 2)), np.empty(len(sizes), dtype=int), n_groups
         for group in order:
-            fold_of[group] = np.argmin((2 * filled * shares[group] + shares[group] ** 2).sum(axis=1))
+            rises = (2 * filled * shares[group] + shares[group] ** 2).sum(axis=1)
+            wanting = filled == 0
+            needed = (sizes[group] > 0) & (left <= wanting.sum(axis=0))
+            fold_of[group] = np.lexsort((rises, -(wanting & needed).sum(axis=1)))[0]
             filled[fold_of[group]] += shares[group]
+            left = left - (sizes[group] > 0)
+        if not filled.all():
+            raise ValueError(f"the groups cannot be dealt to n_splits={self.n_splits} folds that all have both kinds.")
         return [np.flatnonzero(fold_of[groups] == fold) for fold in range(self.n_splits)]
 
     def _row_numbers(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:

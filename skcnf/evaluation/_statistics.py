@@ -7,6 +7,7 @@ import pandas as pd
 from scipy import stats
 
 from skcnf.evaluation._report import align
+from skcnf.evaluation._tables import against_the_rest
 
 __all__ = ["compare_detectors", "format_comparison", "holm"]
 
@@ -28,7 +29,8 @@ def compare_detectors(
     Parameters
     ----------
     results : DataFrame
-        The table of `one_vs_rest`; rows of one data set and one kind of anomalies.
+        The table of `one_vs_rest`; rows of one data set and one kind of anomalies. Where it holds single pairs of
+        classes too, the rest alone counts.
     reference : str, default="CF"
         The detector that all others are compared to.
     metric : str, default="auroc"
@@ -47,14 +49,16 @@ def compare_detectors(
         ``high`` (its bootstrap confidence interval, bias-corrected and accelerated), ``wins`` (classes where the
         reference is ahead), ``n_classes``, ``p`` (two-sided Wilcoxon signed-rank test) and ``p_holm`` (the same after
         Holm's correction for the number of detectors). Interval and p are NaN for fewer than 2 classes. Its ``attrs``
-        hold the reference.
+        hold the reference and the level.
 
     Raises
     ------
     ValueError
         If ``reference`` is no detector of the table, or no other detector has values.
     """
-    wide = results.pivot_table(index="inlier_class", columns="detector", values=metric, sort=False) * 100
+    wide = (
+        against_the_rest(results).pivot_table(index="inlier_class", columns="detector", values=metric, sort=False) * 100
+    )
     if reference not in wide:
         raise ValueError(f"reference={reference!r} is no detector of the results; choose from {list(wide)}.")
     if wide.shape[1] == 1:
@@ -65,10 +69,11 @@ def compare_detectors(
     for name in wide.columns.drop(reference):
         differences = (wide[reference] - wide[name]).dropna().to_numpy()
         low, high = _interval(differences, confidence_level, n_resamples, random_state)
-        rows[name] = {"difference": differences.mean(), "low": low, "high": high, **_signs(differences)}
+        ahead = -differences if metric == "fpr95" else differences  # of which less is better
+        rows[name] = {"difference": differences.mean(), "low": low, "high": high, **_signs(ahead)}
     table = pd.DataFrame.from_dict(rows, orient="index")
     table["p_holm"] = holm(table["p"].to_numpy())
-    table.attrs["reference"] = reference
+    table.attrs.update(reference=reference, confidence_level=confidence_level)
     return table
 
 
@@ -111,9 +116,8 @@ def holm(p: np.ndarray) -> np.ndarray:
 
 def format_comparison(comparison: pd.DataFrame) -> str:
     """The table of `compare_detectors` as text."""
-    lines = [
-        [f"{comparison.attrs['reference']} less", "difference", "95 % interval", "wins", "p (Wilcoxon)", "p (Holm)", ""]
-    ]
+    level = f"{100 * comparison.attrs['confidence_level']:g} % interval"
+    lines = [[f"{comparison.attrs['reference']} less", "difference", level, "wins", "p (Wilcoxon)", "p (Holm)", ""]]
     for name, row in comparison.iterrows():
         real = "" if np.isnan(row["low"]) else "excludes 0" if row["low"] > 0 or row["high"] < 0 else "includes 0"
         interval = "-" if np.isnan(row["low"]) else f"{row['low']:+.2f} to {row['high']:+.2f}"

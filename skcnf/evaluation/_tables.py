@@ -8,7 +8,7 @@ import pandas as pd
 
 from skcnf.evaluation._report import ReportTable
 
-__all__ = ["add_means", "auroc_table", "epochs_kept", "format_table", "mean_and_spread"]
+__all__ = ["add_means", "against_the_rest", "auroc_table", "epochs_kept", "format_table", "mean_and_spread"]
 
 
 def auroc_table(
@@ -32,12 +32,17 @@ def auroc_table(
         A standard deviation is NaN for a single seed.
     """
     detectors, classes = (list(dict.fromkeys(results[name])) for name in ("detector", "inlier_class"))
-    if "anomalies" in results and (results["anomalies"] == "rest").any():
-        results = results[results["anomalies"] == "rest"]
+    results = against_the_rest(results)
     by_seed = (
         results.groupby(["detector", "seed", "inlier_class"])[metric].mean().unstack().reindex(columns=classes) * 100
     )
     return mean_and_spread(add_means(by_seed, groups), detectors)
+
+
+def against_the_rest(results: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a tidy table whose anomalies are all other classes, where it has any; else all rows."""
+    rest = results["anomalies"] == "rest" if "anomalies" in results else pd.Series(False, results.index)
+    return results[rest] if rest.any() else results
 
 
 def add_means(by_seed: pd.DataFrame, groups: Mapping[str, Sequence[str]] | None = None) -> pd.DataFrame:

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
+from sklearn.model_selection._search import BaseSearchCV
+from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
 from skcnf._core.devices import resolve_device
@@ -180,10 +182,29 @@ def _fit(estimators: Sequence[BaseEstimator], tasks: Sequence[Task]) -> None:
     estimator, problem = estimators[0], tasks[0].problem
     if tasks[0].key["engine"] == "batched":
         fit_many(estimators, [task.problem.inliers() for task in tasks], problem.X_aux, batched=True)
-    elif has_fit_parameter(estimator, "X_aux") or getattr(estimator, "transform_input", None):
-        estimator.fit(problem.inliers(), X_aux=problem.X_aux)
     else:
-        estimator.fit(problem.inliers())
+        estimator.fit(problem.inliers(), **_auxiliary(estimator, problem.X_aux))
+
+
+def _auxiliary(estimator: BaseEstimator, X_aux: np.ndarray | None) -> dict[str, Any]:
+    """The argument by which ``fit`` gets auxiliary rows, where it takes any.
+
+    Raises
+    ------
+    ValueError
+        If they would make a difference, and a Pipeline does not pass them on: it would be another detector.
+    """
+    if isinstance(estimator, BaseSearchCV):  # which leaves a tuple whole, where it would divide an array as it does X
+        return {name: (rows,) for name, rows in _auxiliary(estimator.estimator, X_aux).items() if rows is not None}
+    if has_fit_parameter(estimator, "X_aux") or getattr(estimator, "transform_input", None):
+        return {"X_aux": X_aux}
+    last = estimator[-1] if isinstance(estimator, Pipeline) else estimator
+    if last is not estimator and X_aux is not None and _auxiliary(last, X_aux) and getattr(last, "_takes_aux", True):
+        raise ValueError(
+            f"the pipeline passes X_aux on to {type(last).__name__} only with transform_input=['X_aux'] and metadata "
+            "routing enabled; without X_aux it would be another detector."
+        )
+    return {}
 
 
 def _measure(task: Task, estimator: BaseEstimator, fit_seconds: float) -> Iterator[dict[str, Any]]:

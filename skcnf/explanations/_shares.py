@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from skcnf.detectors import BaseFlowDetector, FlowRatioDetector, GaussianDetector, MSEDetector, MSERatioDetector
@@ -74,9 +73,9 @@ def feature_shares(detector: Any, X: Any, baseline: Any = None) -> np.ndarray:
     """
     check_is_fitted(detector)
     gradient = _gradient_of(detector)
-    X = check_array(X, dtype=np.float64)
+    X = np.asarray(detector._rows(X), dtype=np.float64)
     start = _baseline(detector, baseline, X.shape[1])
-    difference = detector.score_samples(X) - detector.score_samples(start[None])
+    difference = detector._score_samples(X) - detector._score_samples(start[None])
     shares = _integrated(gradient, X, start, difference)
     return _complete(shares, difference)
 

@@ -31,6 +31,8 @@ def to_array(item: Any, index: int, intensity: Intensity | None = None) -> np.nd
         If it is no image, has no pixels or cannot be read (naming it).
     """
     if isinstance(item, (tuple, list)) and item:  # a Dataset's (image, label)
+        if len(item) > 1 and isinstance(item[0], (str, os.PathLike)) and isinstance(item[1], (str, os.PathLike)):
+            raise ValueError(f"image {index} of X is a {type(item).__name__} of paths; X must be one list of them all.")
         item = item[0]
     if isinstance(item, (str, os.PathLike)):
         return _read(item, intensity)

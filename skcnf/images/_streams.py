@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from skcnf.images._decoding import to_array
+from skcnf.images._formats import reading
 from skcnf.images._sources import ImageSource, image_source, is_stream, item_name, item_names
 from skcnf.images._transforms import as_tensor
 from skcnf.images._values import Intensity
@@ -129,6 +130,9 @@ def _jobs(
     X: Any, start: int, stop: int | None, intensity: Intensity | None, decode: Callable[[Any, int], Tensor]
 ) -> Iterator[Callable[[], DecodedImage]]:
     """Yield a function for each image of X that decodes it."""
+    for name, number in (("start", start), ("stop", stop)):
+        if number is not None and number < 0:
+            raise ValueError(f"{name}={number} must be at least 0.")
     if is_stream(X):
         for index, item in enumerate(islice(X, start, stop), start):
             yield partial(_decode, decode, index, item_name(item, index), [item], 0)
@@ -143,12 +147,21 @@ def _decode(
     decode: Callable[[Any, int], Tensor], index: int, name: str, source: ImageSource, place: int
 ) -> DecodedImage:
     try:
-        return DecodedImage(index, name, decode(source[place], index), None)
+        return DecodedImage(index, name, decode(_item(source, place, index), index), None)
     except ValueError as error:
         return DecodedImage(index, name, None, str(error))
     except Exception as error:  # one that ends the whole run: whoever catches it can tell at which image
         error.add_note(name)
         raise
+
+
+def _item(source: ImageSource, place: int, index: int) -> Any:
+    """An item of a source; a Dataset's may be read only now, by its own code."""
+    try:
+        return source[place]
+    except (OSError, SyntaxError) as error:  # which Pillow raises for files that are broken
+        with reading(f"image {index} of X"):
+            raise error
 
 
 class _Feed:

@@ -324,3 +324,14 @@ def test_pipelines_hand_groups_on(routing, rows, new):
 def test_other_models_are_refused(model, new):
     with pytest.raises(TypeError, match="give a fitted detector of skcnf, or a Pipeline that ends in one"):
         skcnf.p_values(model, new)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of few calibration rows
+def test_rounding_loses_no_discovery():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 4))
+    detector = MSEDetector(random_state=0).fit(X).recalibrate(X[:19])
+    queries = np.concatenate([np.full((1, 4), 99.0), X[:2]])
+    assert detector.p_values(queries)[0] == 0.05
+    assert detector.select(queries, fdr=0.15).tolist() == [True, False, False]  # 3 * 0.05 is 0.15, but for rounding
+    assert not detector.select(queries, fdr=0.1499999).any()

@@ -104,7 +104,7 @@ def test_rows_marked_as_anomalies_are_never_learnt_from(detector, rows):
 
 def test_other_labels_are_ignored(rows):
     X = rows[0]
-    for y in (np.ones(600), -np.ones(600), np.resize([1, -1, 0], 600)):
+    for y in (np.ones(600), -np.ones(600), np.resize([1, 2, 0], 600)):
         np.testing.assert_array_equal(MSEDetector(contamination=0.1, random_state=0).fit(X, y).mean_, X.mean(0))
 
 

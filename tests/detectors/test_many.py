@@ -173,3 +173,9 @@ def test_rows_on_disk_are_scored_as_those_in_memory(tmp_path):
     np.save(tmp_path / "rows.npy", X_aux)
     on_disk = np.load(tmp_path / "rows.npy", mmap_mode="r")
     np.testing.assert_array_equal(detector.score_samples(on_disk), detector.score_samples(X_aux))
+
+
+def test_one_object_for_two_arrays_is_refused():
+    X = np.random.default_rng(0).normal(size=(2, 100, 3))
+    with pytest.raises(ValueError, match="detectors hold the same object twice"):
+        fit_many([FlowDetector(random_state=0)] * 2, X)

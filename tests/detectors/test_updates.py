@@ -131,3 +131,12 @@ def test_outlier_exposure_counts_the_auxiliary_rows_within_its_margin(rows):
         for margin in (0.0, 4.0, 99.0)
     ]
     assert 0 < active[0] < active[1] < active[2] <= 1
+
+
+def test_another_architecture_is_no_update(rows):
+    X, X_aux, _, _ = rows
+    detector = FlowDetector(**SMALL).partial_fit(X, X_aux=X_aux)
+    for name, value in (("n_flows", 2), ("n_blocks", 3), ("hidden_units", 8)):
+        with pytest.raises(ValueError, match=f"{name}={value} cannot be changed between calls of partial_fit"):
+            detector.set_params(**{name: value}).partial_fit(X, X_aux=X_aux)
+        detector.set_params(**{name: getattr(FlowDetector(**SMALL), name)})

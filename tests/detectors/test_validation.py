@@ -10,6 +10,7 @@ import pytest
 import scipy.sparse
 import sklearn
 from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
 from sklearn.preprocessing import QuantileTransformer
 
 from skcnf import FlowDetector, MSEDetector, MSERatioDetector
@@ -64,7 +65,15 @@ def test_two_other_values_warn_that_they_are_ignored(values, shown, rows):
         np.testing.assert_array_equal(fitted.mean_, rows[0].mean(0))
 
 
-@pytest.mark.parametrize("values", [[1], [-1], [0], [1, -1, 0], [1.5, 2.5, 3.5], [None, 1, -1], ["a"]])
+@pytest.mark.parametrize(("values", "other"), [([1, -1, 0], "0"), ([None, 1, -1], "None"), (["1", "-1", "?"], "'[?]'")])
+def test_marks_with_other_values_among_them_warn_that_they_are_ignored(values, other, rows):
+    y = np.array([values[number % 3] for number in range(600)], dtype=object)
+    with pytest.warns(UserWarning, match=f"y holds [+]1, -1 and other values, such as {other}, and is ignored"):
+        fitted = MSEDetector(contamination=0.1, random_state=0).fit(rows[0], y)
+    np.testing.assert_array_equal(fitted.mean_, rows[0].mean(0))
+
+
+@pytest.mark.parametrize("values", [[1], [-1], [0], [1.5, 2.5, 3.5], ["a"], list(range(-5, 9))])
 def test_other_labels_are_ignored_in_silence(values, rows):
     y = np.empty(600, dtype=object)
     y[:] = [values[number % len(values)] for number in range(600)]
@@ -72,6 +81,19 @@ def test_other_labels_are_ignored_in_silence(values, rows):
         warnings.simplefilter("error")
         fitted = MSEDetector(contamination=0.1, random_state=0).fit(rows[0], y)
     np.testing.assert_array_equal(fitted.mean_, rows[0].mean(0))
+
+
+def test_a_single_auxiliary_row_is_named(rows):
+    for X_aux, name in ((rows[1][:1], "X_aux"), ((rows[1], rows[1][:1]), r"X_aux\[1\]")):
+        with pytest.raises(ValueError, match=f"^{name} holds 1 rows; at least 2 are needed"):
+            MSERatioDetector(random_state=0).fit(rows[0], X_aux=X_aux)
+
+
+def test_warnings_within_a_search_point_at_its_user(rows):
+    search = GridSearchCV(MSERatioDetector(random_state=0), {"contamination": [0.1]}, cv=2, scoring=lambda *_: 0.0)
+    with pytest.warns(UserWarning, match="fitted without X_aux") as record:
+        search.fit(rows[0])
+    assert {warning.filename for warning in record} == {__file__}
 
 
 # Containers

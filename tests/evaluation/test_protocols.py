@@ -4,10 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pyod.models.iforest import IForest
+from sklearn import config_context
 from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis
-from sklearn.model_selection import cross_validate
+from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from skcnf import (
     ContrastiveFlowDetector,
@@ -24,7 +25,18 @@ from skcnf import (
 )
 from skcnf._core.generators import seeded
 from skcnf.datasets import LabelledFeatures
-from skcnf.evaluation import COLUMNS, METRICS, ResultLog, aupr, auroc, auroc_table, format_table, fpr95, outlier_scorer
+from skcnf.evaluation import (
+    COLUMNS,
+    METRICS,
+    ResultLog,
+    aupr,
+    auroc,
+    auroc_table,
+    auxiliary_scorer,
+    format_table,
+    fpr95,
+    outlier_scorer,
+)
 from skcnf.evaluation._signatures import signature
 from skcnf.evaluation._tasks import Problem, make_tasks, start_order
 from skcnf.moco import EncoderSpec, build_encoder, save_encoder
@@ -294,6 +306,28 @@ def test_steps_of_a_pipeline_get_the_seed_and_a_seed_of_ones_own_comes_first(dat
     assert aurocs[0][:3] != aurocs[0][3:]
     task, *_ = make_tasks({}, "", [Problem("a", data.X_train, None, None, data.X_test, {})], {"p": pipeline[-1]}, [3])
     assert (task.estimator().random_state, task.estimator().detector.random_state) == (3, 7)
+
+
+def test_auxiliary_rows_reach_searches_and_pipelines_or_the_row_says_that_they_do_not(data):
+    plain = MSERatioDetector(contamination=0.1)
+    search = GridSearchCV(plain, {"contamination": [0.1]}, scoring=auxiliary_scorer(data.X_aux), cv=2)
+    pipeline = make_pipeline(FunctionTransformer(), plain)
+    useless = make_pipeline(FunctionTransformer(), MSEDetector(contamination=0.1))
+    table = one_vs_rest(
+        {"plain": plain, "search": search, "pipeline": pipeline, "useless": useless}, data, classes=["a"]
+    )
+    rows = table.set_index("detector")
+    assert rows.loc["search", "auroc"] == rows.loc["plain", "auroc"]
+    assert "only with transform_input=['X_aux'] and metadata routing enabled" in rows.loc["pipeline", "error"]
+    assert rows.loc["useless", "error"] == ""
+    with config_context(enable_metadata_routing=True):
+        routed = make_pipeline(FunctionTransformer(), plain, transform_input=["X_aux"])
+        assert one_vs_rest({"p": routed}, data, classes=["a"])["auroc"][0] == rows.loc["plain", "auroc"]
+
+
+def test_scores_that_are_no_numbers_have_no_rate():
+    with pytest.raises(ValueError, match="scores hold 1 NaN of 5"):
+        fpr95(np.array([1, 1, 1, -1, -1]), np.array([np.nan, 1, 2, 5, 6]))
 
 
 def test_detectors_of_other_content_have_other_signatures(tmp_path):

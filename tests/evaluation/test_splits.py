@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn import config_context
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV, cross_validate, learning_curve
 
@@ -124,3 +125,38 @@ def test_works_with_successive_halving(labelled):
     search = HalvingGridSearchCV(detector, grid, cv=cv, scoring=auroc, **options).fit(X, y)
     assert search.best_score_ > 0.9
     assert search.n_iterations_ >= 2
+
+
+def test_groups_are_dealt_so_that_every_fold_has_both_kinds():
+    y = np.r_[[1, 1, -1], [1] * 5, [1], [-1] * 6]
+    groups = np.repeat([0, 1, 2], [3, 5, 7])
+    for seed in range(6):
+        for _, test in InlierKFold(2, random_state=seed).split(np.zeros((15, 1)), y, groups):
+            assert set(y[test]) == {1, -1}
+
+
+@given(st.integers(2, 4), st.integers(0, 2**32 - 1))
+def test_dealt_groups_leave_no_fold_without_a_kind(n_splits, seed):
+    rng = np.random.default_rng(seed)
+    groups = rng.integers(0, 9, 60)
+    y = np.where((rng.random(9) < 0.6)[groups], 1, rng.choice([1, -1], 60))
+    try:
+        folds = [test for _, test in InlierKFold(n_splits, random_state=seed).split(np.zeros((60, 1)), y, groups)]
+    except ValueError as error:
+        if "need as many" not in str(error):  # where there are enough of either kind they can be dealt
+            raise
+        return
+    assert all(set(y[test]) == {1, -1} for test in folds)
+
+
+def test_groups_are_routed_as_to_scikit_learns_splitters():
+    rng = np.random.default_rng(0)
+    X, y, groups = rng.normal(size=(60, 2)), np.resize([1, 1, -1], 60), np.repeat(np.arange(12), 5)
+    detector = MSEDetector(random_state=0, contamination=0.1)
+    with config_context(enable_metadata_routing=True):
+        options = {"cv": InlierKFold(3, random_state=0), "scoring": outlier_scorer("auroc")}
+        routed = cross_validate(detector, X, y, params={"groups": groups}, **options)["test_score"]
+        search = GridSearchCV(detector, {"contamination": [0.1]}, **options).fit(X, y, groups=groups)
+    plain = cross_validate(detector, X, y, groups=groups, **options)["test_score"]
+    np.testing.assert_array_equal(routed, plain)
+    assert search.best_score_ == pytest.approx(plain.mean())

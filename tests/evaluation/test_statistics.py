@@ -85,3 +85,17 @@ def test_holm_equals_its_definition(values):
     with_nan = holm(np.append(p, np.nan))
     np.testing.assert_allclose(with_nan[:-1], expected)
     assert np.isnan(with_nan[-1])
+
+
+def test_less_is_better_by_fpr95_and_the_heading_has_the_level():
+    results = _results({"CF": [0.2, 0.3, 0.1], "other": [0.6, 0.5, 0.7]}).rename(columns={"auroc": "fpr95"})
+    table = compare_detectors(results, metric="fpr95", confidence_level=0.5)
+    assert table.loc["other", "difference"] < 0
+    assert (table.loc["other", "wins"], table.loc["other", "n_classes"]) == (3, 3)
+    assert "50 % interval" in format_comparison(table).splitlines()[0]
+
+
+def test_single_pairs_have_no_part_in_a_comparison():
+    rest = _results({"CF": [0.9, 0.8], "other": [0.8, 0.6]}).assign(anomalies="rest")
+    pairs = rest.assign(anomalies="c1", auroc=0.5)
+    pd.testing.assert_frame_equal(compare_detectors(pd.concat([rest, pairs])), compare_detectors(rest))

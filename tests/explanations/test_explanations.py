@@ -1,6 +1,8 @@
 import re
+import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 from pyod.models.knn import KNN
 from sklearn.base import clone
@@ -159,3 +161,14 @@ def test_the_nearest_reference_images_come_first():
 def test_reference_images_of_unequal_numbers_are_refused():
     with pytest.raises(ValueError, match="names holds 2 items, but features holds 3 rows"):
         ReferenceImages(np.eye(3), ["a", "b"])
+
+
+def test_columns_of_another_order_are_refused(rows):
+    frame = pd.DataFrame(rows[0], columns=list("abcd"))
+    detector = MSEDetector(random_state=0).fit(frame)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        shares = feature_shares(detector, frame[:3])
+    np.testing.assert_array_equal(shares, feature_shares(MSEDetector(random_state=0).fit(rows[0]), rows[0][:3]))
+    with pytest.raises(ValueError, match="feature names"):
+        feature_shares(detector, frame[["d", "c", "b", "a"]][:3])

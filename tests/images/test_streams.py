@@ -10,8 +10,9 @@ import zipfile
 import numpy as np
 import pytest
 from PIL import Image
+from torch.utils.data import Dataset
 
-from skcnf.images import decoded_batches, iter_decoded, resize_and_crop
+from skcnf.images import decoded_batches, iter_decoded, load_images, resize_and_crop
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), dtype=np.uint8)
 
@@ -177,3 +178,40 @@ def test_what_is_no_source_is_refused(tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             next(iter_decoded(source, _prepare))
+
+
+class _Files(Dataset):
+    """As torchvision's ImageFolder reads them."""
+
+    def __init__(self, paths):
+        self.paths = paths
+
+    def __len__(self):
+        return len(self.paths)
+
+    def __getitem__(self, index):
+        return Image.open(self.paths[index]).convert("RGB"), "a label"
+
+
+def test_an_item_that_a_dataset_cannot_read_is_named_and_stops_no_other(folder, tmp_path):
+    Image.fromarray(PIXELS[0]).save(tmp_path / "good.png")
+    (tmp_path / "junk.png").write_bytes(b"junk")
+    files = _Files([tmp_path / name for name in ("good.png", "junk.png", "nowhere.png", "good.png")])
+    errors = [image.error for image in iter_decoded(files, _prepare)]
+    assert errors[0] is errors[3] is None
+    assert errors[1].startswith("image 1 of X cannot be read: it is no image of a known format")
+    assert errors[2] == "image 2 of X does not exist."
+    with pytest.raises(ValueError, match="image 1 of X cannot be read"):
+        load_images(files, 8)
+
+
+def test_places_before_the_first_image_are_refused():
+    for part in ({"start": -3}, {"stop": -1}):
+        with pytest.raises(ValueError, match="must be at least 0"):
+            list(decoded_batches(PIXELS, _prepare, 2, **part))
+
+
+def test_two_lists_of_paths_are_no_list_of_images(folder):
+    paths = sorted(map(str, folder.rglob("*.png")))
+    with pytest.raises(ValueError, match="image 0 of X is a list of paths; X must be one list of them all"):
+        load_images((paths[:2], paths[2:]), 8)
