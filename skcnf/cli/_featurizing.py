@@ -102,12 +102,15 @@ def _once_more(
     X: np.ndarray, n_before: int, inputs: ImageInput, featurizer: Featurizer, strict: bool, console: Console
 ) -> np.ndarray:
     """Read again what an earlier run, of the first ``n_before`` images, could not: it goes well now, or is told why."""
+    found = {}
     for number in np.flatnonzero(np.isnan(X[:n_before]).any(axis=1)).tolist():
         (block,) = inputs.blocks(featurizer, number, number + 1)
         report_unreadable(block.names, block.errors, strict, console)
         if len(block.X):
-            X = np.array(X)  # the file is mapped, and stays as it is
-            X[number] = block.X[0]
+            found[number] = block.X[0]
+    if found:
+        X = np.array(X)  # the file is mapped, and stays as it is
+        X[list(found)] = list(found.values())
     return X
 
 
