@@ -86,7 +86,10 @@ def _pipeline_node(pipeline: Pipeline, prefix: str, store: Store | None) -> dict
             raise NotSavableError(f"the step {name!r} of the pipeline, {step!r}, cannot be saved without pickle.")
         steps.append([name, estimator_node(step, f"{prefix}{number}/", store)])
     inputs = pipeline.transform_input
-    return {"class": "Pipeline", "steps": steps, "transform_input": None if inputs is None else list(inputs)}
+    node = {"class": "Pipeline", "steps": steps, "transform_input": None if inputs is None else list(inputs)}
+    outputs = {name: getattr(step, _OUTPUT, {}).get("transform") for name, step in pipeline.steps}
+    outputs = {name: frames for name, frames in outputs.items() if frames in _FRAMES}
+    return node | ({"outputs": outputs} if outputs else {})
 
 
 def _tiled_parts(tiled: TiledDetector, prefix: str, store: Store | None) -> dict[str, Any]:
@@ -165,6 +168,8 @@ def _attributes(estimator: BaseEstimator, prefix: str, store: Store) -> dict[str
 
 
 _OUTPUT = "_sklearn_output_config"  # of set_output: how a transformer wraps what it gives, and not what it gives
+_FRAMES = ("pandas", "polars")
+_PIPELINE = ("class", "steps", "transform_input")
 
 
 def _kinds(cls: type[BaseEstimator]) -> dict[str, Any]:
@@ -206,7 +211,7 @@ def _check_keys(node: dict[str, Any], *names: str) -> None:
 
 
 def _pipeline_of(node: dict[str, Any], prefix: str, store: Store, encoder: nn.Module | None) -> Pipeline:
-    require(prefix == "" and set(node) == {"class", "steps", "transform_input"}, "a pipeline is malformed")
+    require(prefix == "" and {*node, "outputs"} == {*_PIPELINE, "outputs"}, "a pipeline is malformed")
     steps, inputs = node["steps"], node["transform_input"]
     pairs = (
         isinstance(steps, list)
@@ -220,6 +225,11 @@ def _pipeline_of(node: dict[str, Any], prefix: str, store: Store, encoder: nn.Mo
     pipeline = Pipeline(built, transform_input=inputs)
     pipeline._validate_steps()
     _check_widths(pipeline)
+    outputs = node.get("outputs", {})
+    require(isinstance(outputs, dict), "the outputs of the pipeline are malformed")
+    for name, frames in outputs.items():
+        require(name in dict(built[:-1]) and frames in _FRAMES, "the outputs of the pipeline are malformed")
+        pipeline[name].set_output(transform=frames)
     return pipeline
 
 

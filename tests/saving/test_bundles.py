@@ -1,7 +1,9 @@
 import json
 import re
+import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import sklearn
 import torch
@@ -183,6 +185,20 @@ def test_names_of_features_and_routing_come_back(rows, tmp_path):
 @pytest.fixture
 def images():
     return np.random.default_rng(0).integers(0, 256, (12, 16, 16, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("frames", ["pandas", "polars"])
+def test_frames_between_steps_come_back(rows, tmp_path, frames):
+    pytest.importorskip(frames)
+    pipeline = make_pipeline(StandardScaler(), MSEDetector(random_state=0)).set_output(transform=frames)
+    pipeline.fit(pd.DataFrame(rows[0], columns=list("abcd")))
+    save(pipeline, tmp_path / "x.skcnf")
+    loaded = load(tmp_path / "x.skcnf")
+    X = pd.DataFrame(rows[2], columns=list("abcd"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # of features without names
+        np.testing.assert_array_equal(loaded.score_samples(X), pipeline.score_samples(X))
+    assert type(loaded[0].transform(X)) is type(pipeline[0].transform(X))
 
 
 def _featurized(weights, images, **parameters):

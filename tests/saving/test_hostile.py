@@ -271,6 +271,17 @@ def test_what_is_altered_is_refused_with_a_message(altered, tmp_path, number):
 
 
 @pytest.mark.parametrize(
+    "outputs", [None, 3, ["moco"], {"no": "pandas"}, {"mse": "pandas"}, {"moco": "os"}, {"moco": []}]
+)
+def test_altered_outputs_of_a_pipeline_are_refused(saved, tmp_path, outputs):
+    kind, header, tensors = (*copy.deepcopy(saved["moco"][:2]), saved["moco"][2])
+    header["model"]["outputs"] = outputs
+    write_container(tmp_path / "x.skcnf", kind, header, tensors)
+    with pytest.raises(ValueError, match="the outputs of the pipeline are malformed"):
+        load(tmp_path / "x.skcnf")
+
+
+@pytest.mark.parametrize(
     "header",
     [
         {},
