@@ -64,9 +64,9 @@ def one_vs_rest(
 ) -> pd.DataFrame:
     """Take each class in turn as normal: fit on its training rows, and measure on all test rows.
 
-    No test row, no anomaly and no label reaches a fit. Auxiliary rows go to every detector whose ``fit`` takes them, and
-    to searches over such. A Pipeline passes them on with ``transform_input=["X_aux"]`` and metadata routing; where one
-    would leave out rows that make a difference, its rows hold an error.
+    No test row, no anomaly and no label reaches a fit. Auxiliary rows go to every detector whose ``fit`` takes them,
+    and to searches over such. A Pipeline passes them on with ``transform_input=["X_aux"]`` and metadata routing; where
+    one would leave out rows that make a difference, its results are an error.
 
     Parameters
     ----------
