@@ -25,7 +25,7 @@ def check_exists(text: str, role: str) -> None:
         return
     folder, name = os.path.split(text.rstrip(os.sep))
     siblings = os.listdir(folder or ".") if os.path.isdir(folder or ".") else []
-    close = difflib.get_close_matches(name, siblings, 1, cutoff=0.75)
+    close = difflib.get_close_matches(name, siblings, 1)
     hint = f" Did you mean '{os.path.join(folder, close[0])}'?" if close else ""
     raise ValueError(f"{role} '{text}' does not exist.{hint}")
 
