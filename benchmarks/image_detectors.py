@@ -146,7 +146,7 @@ def draw_losses(folder: Path, path: Path) -> None:
             axes.plot(history["epoch"] + 1, history["loss"])
             if "shift_accuracy" in history:
                 axes.plot(history["epoch"] + 1, history["shift_accuracy"], ":", color=axes.lines[-1].get_color())
-        axes.set(title=runs.name, xlabel="epoch", ylabel="loss in nats (dotted: share of rotations told)")
+        axes.set(title=runs.name, xlabel="epoch", ylabel="loss in nats\n(dotted: share of rotations told)")
     figure.savefig(path, dpi=150)
 
 
@@ -177,6 +177,8 @@ def main(arguments: list[str] | None = None) -> None:
     data = stack_labelled_images(load_image_dataset("cifar10", args.data))
     data = held_out(data, args.seed) if args.protocol == "held-out" else data
     classes = args.classes or list(data.class_names)
+    if not set(classes) <= set(data.class_names):
+        raise SystemExit(f"--classes: {','.join(classes)} are not all among {','.join(data.class_names)}.")
     plan = kept_plan(args, data, len(classes))
     made = {name: detector.set_params(n_epochs=plan[name]) for name, detector in settings(args).items()}
     options = {"seeds": [args.seed], "classes": classes, "n_jobs": args.n_jobs, "verbose": True}
