@@ -100,6 +100,8 @@ def _benchmark(args: argparse.Namespace) -> int:
     if args.image_detectors and args.data is None:
         raise ValueError("--image-detectors trains on images; name the folder that holds them by --data.")
     layouts = _layouts(args)
+    if args.output.exists() and not args.output.is_dir():
+        raise ValueError(f"--output '{args.output}' is no folder; results are several files.")
     args.output.mkdir(parents=True, exist_ok=True)
     with output_lock(args.output / "benchmark"):
         for stem in (*layouts, "auroc", "claims"):  # the lock has looked for its own name alone

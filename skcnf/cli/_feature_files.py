@@ -63,12 +63,18 @@ class _CsvRows(FeatureFile):
                     f"the first column of '{path}' has no name: it seems to be the index that pandas writes. Save the "
                     "rows with index=False."
                 )
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", pd.errors.ParserWarning)  # values without a name would be dropped
-                rows = self._read(nrows=100, header=0)
+            rows = self._first_rows()
             if len(rows) == 0:
                 raise ValueError(f"'{path}' holds names of columns and no row.")
             _check_numeric(rows, path)
+
+    def _first_rows(self) -> Any:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", pd.errors.ParserWarning)  # values without a name would be dropped
+                return self._read(nrows=100, header=0)
+        except pd.errors.ParserWarning:
+            raise ValueError(f"'{self.path}' has rows of more values than its first line has names.") from None
 
     def _read(self, **options: Any) -> Any:
         with _naming(self.path):
@@ -125,7 +131,7 @@ def _are_names(first: Any) -> bool:
 def _naming(path: Path) -> Iterator[None]:
     try:
         yield
-    except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise ValueError(f"'{path}' is no readable CSV file of features: {error}") from error
 
 

@@ -47,7 +47,7 @@ def format_rows(rows: list[Row], as_json: bool) -> str:
         return "".join(json.dumps(row._asdict()) + "\n" for row in rows)
     text = io.StringIO()
     plain, quoted = (csv.writer(text, lineterminator="\n", quoting=how) for how in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL))
-    for row in rows:  # of a name's carriage return csv does not know that it ends a line for readers
+    for row in rows:  # csv leaves a carriage return unquoted, and readers would end the line there
         (quoted if "\r" in f"{row.input}{row.group}{row.error}" else plain).writerow(row)
     return text.getvalue()
 

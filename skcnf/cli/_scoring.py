@@ -50,6 +50,8 @@ def run_score(args: argparse.Namespace) -> int:
     if args.fdr is not None and "-" in args.new:
         raise ValueError("--fdr selects over all inputs at once, so it cannot be used with '-', which may have no end.")
     check_not_overwritten([args.output, args.report], [args.model, *args.new, args.groups])
+    if "-" in args.new:
+        args.kept = "the rows so far are kept with -o"
     with console.plain_warnings(), ExitStack() as scope:
         job = ScoreJob(args)
         check_spreadable(job.inputs, "NEW", args)
@@ -109,7 +111,6 @@ def _to_file(job: ScoreJob, output: Path, args: argparse.Namespace, console: Con
         except KeyboardInterrupt:
             if job.identity is None:  # a stream ends so, and no second run could go on
                 lines.finish()
-                args.kept = "the rows so far are kept with -o"
             raise
         if args.fdr is None:
             lines.finish()

@@ -68,13 +68,14 @@ class PyODDetector(BaseOutlierDetector):
         params = detector.get_params(deep=False)
         if "random_state" in params and params["random_state"] is None:
             detector.set_params(random_state=rows.seed)
-        self.detector_ = detector.fit(rows.train.astype(np.float64))  # eigenvalues that float32 rounds to 0 divide
+        # in float64: pyod's PCA divides by eigenvalues, which float32 may round to 0
+        self.detector_ = detector.fit(np.asarray(rows.train, dtype=np.float64))
         self._tails = TailScorer.of(self.detector_)
         self._warn_of_neighbours(rows.train[:_N_NEIGHBOURS])
-        if not np.isfinite(self.detector_.decision_scores_).all():
+        if not np.isfinite(self.detector_.decision_scores_).any():
             raise ValueError(
-                f"{type(detector).__name__} gives rows of X no finite score; features that are constant or depend on "
-                "each other can be why. Leave some out, or use another detector."
+                f"{type(detector).__name__} gives no row of X a finite score; features that are constant or depend on "
+                "each other can be the reason. Leave some out, or use another detector."
             )
 
     def _warn_of_neighbours(self, X: np.ndarray) -> None:
@@ -96,7 +97,7 @@ class PyODDetector(BaseOutlierDetector):
     def _score_samples(self, X: np.ndarray) -> np.ndarray:
         if self._tails is not None:
             return -self._tails.score(X)
-        return -np.asarray(self.detector_.decision_function(X.astype(np.float64)), dtype=np.float64)
+        return -np.asarray(self.detector_.decision_function(np.asarray(X, dtype=np.float64)), dtype=np.float64)
 
 
 def _check_is_pyod(detector: Any) -> None:

@@ -9,7 +9,16 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-__all__ = ["METRICS", "aupr", "auroc", "auxiliary_scorer", "evaluate_scores", "fpr95", "outlier_scorer"]
+__all__ = [
+    "LESS_IS_BETTER",
+    "METRICS",
+    "aupr",
+    "auroc",
+    "auxiliary_scorer",
+    "evaluate_scores",
+    "fpr95",
+    "outlier_scorer",
+]
 
 
 def auroc(y: np.ndarray, scores: np.ndarray) -> float:
@@ -32,6 +41,7 @@ def fpr95(y: np.ndarray, scores: np.ndarray) -> float:
 
 
 METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {"auroc": auroc, "aupr": aupr, "fpr95": fpr95}
+LESS_IS_BETTER = ("fpr95",)
 
 
 def evaluate_scores(y: np.ndarray, scores: np.ndarray) -> dict[str, float]:
@@ -47,7 +57,7 @@ class _Scorer:
         if len(np.unique(y)) < 2:  # training folds of InlierKFold, where a search asks for their scores
             return math.nan
         value = METRICS[self.name](np.asarray(y), estimator.score_samples(X))
-        return -value if self.name == "fpr95" else value
+        return -value if self.name in LESS_IS_BETTER else value
 
     def __repr__(self) -> str:
         return f"outlier_scorer({self.name!r})"

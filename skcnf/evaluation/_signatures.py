@@ -20,7 +20,7 @@ _NOT_DECISIVE = ("checkpoints", "device", "memory", "verbose")  # where it compu
 def signature(detector: BaseEstimator) -> str:
     """The class and the parameters of a detector, and of the estimators it is made of.
 
-    Weights, arrays and files stand by a digest of their content.
+    A digest of their content represents weights, arrays and files.
     """
     return repr(_told(detector))
 
@@ -30,7 +30,9 @@ def _told(value: Any) -> Any:
         params = value.get_params(deep=False)
         return type(value).__name__, {name: _told(params[name]) for name in params if name not in _NOT_DECISIVE}
     if isinstance(value, (list, tuple)):
-        return type(value)(map(_told, value))
+        return [*map(_told, value)] if isinstance(value, list) else (*map(_told, value),)
+    if isinstance(value, dict):  # as a search's grid
+        return {name: _told(part) for name, part in value.items()}
     if isinstance(value, nn.Module):
         return type(value).__name__, weights_digest(value)
     if isinstance(value, np.ndarray) and value.dtype != object:

@@ -103,7 +103,7 @@ class InlierKFold(BaseCrossValidator):
     def _deal_groups(self, groups: np.ndarray, y: np.ndarray, random_state: np.random.RandomState) -> list[np.ndarray]:
         """Whole groups, the largest first, each to the fold where squared shares rise least, so that folds are even.
 
-        Where the groups that are left just suffice to give every fold a kind of rows, they go to the folds without it.
+        Once the groups left with a kind of rows are only as many as the folds that lack it, they go to these folds.
         """
         sizes = np.stack([np.bincount(groups[y == label], minlength=groups.max() + 1) for label in (1, -1)], axis=1)
         n_groups = (sizes > 0).sum(axis=0)

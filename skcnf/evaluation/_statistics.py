@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from skcnf.evaluation._metrics import LESS_IS_BETTER
 from skcnf.evaluation._report import align
 from skcnf.evaluation._tables import against_the_rest
 
@@ -30,7 +31,7 @@ def compare_detectors(
     ----------
     results : DataFrame
         The table of `one_vs_rest`; rows of one data set and one kind of anomalies. Where it holds single pairs of
-        classes too, the rest alone counts.
+        classes too, only its rows against all other classes count.
     reference : str, default="CF"
         The detector that all others are compared to.
     metric : str, default="auroc"
@@ -69,7 +70,7 @@ def compare_detectors(
     for name in wide.columns.drop(reference):
         differences = (wide[reference] - wide[name]).dropna().to_numpy()
         low, high = _interval(differences, confidence_level, n_resamples, random_state)
-        ahead = -differences if metric == "fpr95" else differences  # of which less is better
+        ahead = -differences if metric in LESS_IS_BETTER else differences
         rows[name] = {"difference": differences.mean(), "low": low, "high": high, **_signs(ahead)}
     table = pd.DataFrame.from_dict(rows, orient="index")
     table["p_holm"] = holm(table["p"].to_numpy())

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from skcnf.evaluation._metrics import LESS_IS_BETTER
 from skcnf.evaluation._report import ReportTable
 
 __all__ = ["add_means", "against_the_rest", "auroc_table", "epochs_kept", "format_table", "mean_and_spread"]
@@ -91,5 +92,5 @@ def format_table(
         Mark the best by the terminal's bold type instead of a star.
     """
     mean, std = auroc_table(results, metric, groups)
-    best = "lowest" if metric == "fpr95" else "column"
+    best = "lowest" if metric in LESS_IS_BETTER else "column"
     return ReportTable("", mean, std, best=best, epochs=epochs_kept(results)).body(bold)

@@ -72,21 +72,16 @@ def read_image(name: str | os.PathLike[str], intensity: Intensity | None = None)
     ValueError
         If it cannot be read (naming it).
     """
-    path, mark, member = _parted(os.fspath(name))
-    if not mark or os.path.exists(name):
+    parts = re.split(r"(?<=\.zip)!", os.fspath(name), maxsplit=1, flags=re.IGNORECASE)
+    if len(parts) == 1 or os.path.exists(name):
         return _read(name, intensity)
+    path, member = parts
     sheet, _, number = member.rpartition("#")
     with reading(f"the image '{member}' of '{shown(path)}'"):
         if sheet_count(sheet) is not None:
             return read_sheet(path, sheet)[int(number)]
         with open_zip(path) as archive, archive.open(member) as file:
             return _decode(file, intensity)
-
-
-def _parted(name: str) -> tuple[str, str, str]:
-    """The path of a zip, the mark between, and its member; of any other name the name alone."""
-    found = re.search(r"(?<=\.zip)!", name, re.IGNORECASE)
-    return (name, "", "") if found is None else (name[: found.start()], "!", name[found.end() :])
 
 
 def _read(path: str | os.PathLike[str], intensity: Intensity | None) -> np.ndarray:
@@ -103,7 +98,7 @@ def _decode(file: IO[bytes], intensity: Intensity | None) -> np.ndarray:
 def _refuse_lost_bits(image: Image.Image) -> None:
     """Refuse values that Pillow changes where a range is given in their unit.
 
-    Of colours of 16 bits it keeps the upper 8 bits, and the values of a PGM it scales to 16 bits.
+    It keeps the upper 8 bits of colours of 16 bits, and scales the values of a PGM to 16 bits.
     """
     if image.format == "PPM" and any(tile[0] == "ppm" for tile in getattr(image, "tile", ())):
         raise ValueError("Pillow scales its values to 16 bits; intensity needs them as they are: pass it as an array")

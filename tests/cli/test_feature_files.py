@@ -93,7 +93,7 @@ def _damaged(path, name, content):
         ("x.csv", b"", "x.csv' is no readable CSV file of features"),
         ("x.csv", b"name,a\nfoo,1\n", "the columns 'name' of .*x.csv' hold no numbers"),
         ("x.csv", b"a,b\n1,2\n3,4,5\n", "x.csv' is no readable CSV file of features"),
-        ("x.csv", b"a,b\n1,2,3\n4,5,6\n", "x.csv' is no readable CSV file of features: Length of header"),
+        ("x.csv", b"a,b\n1,2,3\n4,5,6\n", "x.csv' has rows of more values than its first line has names"),
         ("x.csv", b",0,1\n0,1,2\n1,3,4\n", "the first column of '.*x.csv' has no name: .*index=False"),
         ("x.csv", b",a,b\n0,1,2\n1,3,4\n", "the first column of '.*x.csv' has no name: .*index=False"),
         ("x.csv", b"a,b\n\xff\xfe,2\n", "x.csv' is no readable CSV file of features"),

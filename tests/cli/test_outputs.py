@@ -65,3 +65,11 @@ def test_the_benchmark_deletes_what_killed_runs_have_half_written(tmp_path, caps
     assert main(command) == 0
     assert not list(tmp_path.glob("*.part"))
     assert "ship" in capsys.readouterr().out
+
+
+def test_a_file_is_no_folder_of_results(tmp_path, capsys):
+    (tmp_path / "results").write_text("a file")
+    command, _ = _command("benchmark", None, tmp_path / "results")
+    assert main(command) == 2
+    assert f"--output '{tmp_path / 'results'}' is no folder; results are several files" in capsys.readouterr().err
+    assert (tmp_path / "results").read_text() == "a file"

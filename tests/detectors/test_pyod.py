@@ -124,5 +124,5 @@ def test_features_that_depend_on_each_other_give_finite_scores_or_an_error():
     X = (rng.normal(size=(500, 6)) @ rng.normal(size=(6, 8))).astype(np.float32)  # rounding alone fills two dimensions
     scores = PyODDetector(PCA(), random_state=0).fit(X).score_samples(X)
     assert np.isfinite(scores).all()
-    with pytest.raises(ValueError, match="PCA gives rows of X no finite score"), np.errstate(all="ignore"):
+    with pytest.raises(ValueError, match="PCA gives no row of X a finite score"), np.errstate(all="ignore"):
         PyODDetector(PCA(standardization=False), random_state=0).fit(np.c_[X, np.zeros(500)])

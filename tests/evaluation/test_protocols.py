@@ -340,6 +340,7 @@ def test_detectors_of_other_content_have_other_signatures(tmp_path):
     different = [
         *[make_pipeline(MocoFeaturizer(weights), MSEDetector()) for weights in (*encoders, *files)],
         *[CSIDetector(weights=encoder) for encoder in encoders],
+        *[GridSearchCV(CSIDetector(), {"weights": [encoder]}) for encoder in encoders],
         *[make_pipeline(MSEDetector(contamination=value)) for value in (0.1, 0.2)],
         *[QuadraticDiscriminantAnalysis(priors=np.repeat([0.0, value], 2000)) for value in (1.0, 2.0)],
     ]
