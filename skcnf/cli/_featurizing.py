@@ -101,7 +101,7 @@ def _fill(rows: RowFile, inputs: ImageInput, featurizer: Featurizer, strict: boo
 def _once_more(
     X: np.ndarray, n_before: int, inputs: ImageInput, featurizer: Featurizer, strict: bool, console: Console
 ) -> np.ndarray:
-    """Try again the images that an earlier run could not read, of the first ``n_before``; tell why if that fails too."""
+    """Try again what an earlier run could not read of the first ``n_before`` images; tell why if that fails too."""
     found = {}
     for number in np.flatnonzero(np.isnan(X[:n_before]).any(axis=1)).tolist():
         (block,) = inputs.blocks(featurizer, number, number + 1)
