@@ -87,8 +87,8 @@ def seconds_of(detector: RotTransDetector | CSIDetector, images: np.ndarray) -> 
     return 1 / fitted.history_[-1]["images_per_second"], (time.perf_counter() - start) / len(images)
 
 
-def make_plan(args: argparse.Namespace, data: LabelledFeatures, n_classes: int) -> dict[str, int]:
-    """Epochs of each setting, so that all fits and scores take about the budget on ``n_jobs`` cores."""
+def make_plan(args: argparse.Namespace, data: LabelledFeatures, n_classes: int) -> dict[str, dict[str, float]]:
+    """Epochs of each setting, so that all fits and scores take about the budget on ``n_jobs`` cores, and its speed."""
     made = settings(args)
     share = args.hours * 3600 * args.n_jobs / (len(made) * n_classes)
     n_train = len(data.X_train) / len(data.class_names)
@@ -96,14 +96,20 @@ def make_plan(args: argparse.Namespace, data: LabelledFeatures, n_classes: int) 
     for name, detector in made.items():
         training, scoring = seconds_of(detector, data.X_train[:PROBE])
         n_scored = len(data.X_test) + n_train * isinstance(detector, CSIDetector)  # the features of its training images
-        plan[name] = max(1, int((share - n_scored * scoring) / (n_train * training)))
-        hours = (plan[name] * n_train * training + n_scored * scoring) / 3600
-        rates = f"{1 / training:.0f} images a second and core in training, {1 / scoring:.0f} in scoring"
-        print(f"{name}: {rates}; {plan[name]} epochs, {hours:.2f} core hours a class", flush=True)
+        epochs = max(1, int((share - n_scored * scoring) / (n_train * training)))
+        plan[name] = {"epochs": epochs, "trained": round(1 / training), "scored": round(1 / scoring)}
+        hours = (epochs * n_train * training + n_scored * scoring) / 3600
+        print(f"{name}: {in_words(plan[name])}, {hours:.2f} core hours a class planned", flush=True)
     return plan
 
 
-def kept_plan(args: argparse.Namespace, data: LabelledFeatures, n_classes: int) -> dict[str, int]:
+def in_words(planned: dict[str, float]) -> str:
+    """Epochs and speed of a setting."""
+    rates = "{trained} images a second and core in training, {scored} in scoring".format_map(planned)
+    return f"{planned['epochs']} epochs, {rates}"
+
+
+def kept_plan(args: argparse.Namespace, data: LabelledFeatures, n_classes: int) -> dict[str, dict[str, float]]:
     """The plan of a run that was cut, or a new one."""
     path = args.output / "plan.json"
     names = ("classes", "detectors", "starts", "hours", "protocol", "seed", "width", "stem", "batch_size", "n_jobs")
@@ -112,20 +118,20 @@ def kept_plan(args: argparse.Namespace, data: LabelledFeatures, n_classes: int) 
         kept = json.loads(path.read_text())
         if kept["asked"] != asked:
             raise SystemExit(f"'{path}' is the plan of another run, {kept['asked']}; give another --output.")
-        return kept["epochs"]
-    epochs = make_plan(args, data, n_classes)
-    write_atomically(path, json.dumps({"asked": asked, "epochs": epochs}, indent=1).encode())
-    return epochs
+        return kept["plan"]
+    plan = make_plan(args, data, n_classes)
+    write_atomically(path, json.dumps({"asked": asked, "plan": plan}, indent=1).encode())
+    return plan
 
 
-def report(results: pd.DataFrame, plan: dict[str, int], protocol: str) -> str:
+def report(results: pd.DataFrame, plan: dict[str, dict[str, float]], protocol: str) -> str:
     """A table of AUROC in per cent, with epochs and hours, and the papers' figures below."""
     lines = []
     for name, rows in results.groupby("detector", sort=False):
         values = rows.set_index("inlier_class")["auroc"] * 100
         hours = rows[["fit_seconds", "score_seconds"]].sum(axis=1).mean() / 3600
         each = ", ".join(f"{label} {value:.1f}" for label, value in values.items())
-        lines.append(f"{name}: mean {values.mean():.1f} ({each}); {plan[name]} epochs, {hours:.2f} h a class")
+        lines.append(f"{name}: mean {values.mean():.1f} ({each}); {in_words(plan[name])}, {hours:.2f} h a class")
         lines += [f"  {error}" for error in rows["error"] if error]
     if protocol == "test":
         quoted = quoted_cells(1).set_index(["row", "column"])["mean"]
@@ -180,7 +186,7 @@ def main(arguments: list[str] | None = None) -> None:
     if not set(classes) <= set(data.class_names):
         raise SystemExit(f"--classes: {','.join(classes)} are not all among {','.join(data.class_names)}.")
     plan = kept_plan(args, data, len(classes))
-    made = {name: detector.set_params(n_epochs=plan[name]) for name, detector in settings(args).items()}
+    made = {name: detector.set_params(n_epochs=plan[name]["epochs"]) for name, detector in settings(args).items()}
     options = {"seeds": [args.seed], "classes": classes, "n_jobs": args.n_jobs, "verbose": True}
     results = one_vs_rest(made, data, output=args.output / "results.csv", **options)
     draw_losses(args.output / "checkpoints", args.output / "losses.png")

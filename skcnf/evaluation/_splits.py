@@ -82,8 +82,7 @@ class InlierKFold(BaseCrossValidator):
         Raises
         ------
         ValueError
-            If y has other values, or fewer than ``n_splits`` inliers or anomalies, or ``n_splits`` groups of either, or
-            the groups cannot be dealt so that each fold has both.
+            If y has other values, or fewer than ``n_splits`` inliers or anomalies, or ``n_splits`` groups of either.
         """
         inliers, anomalies = self._row_numbers(X, y)
         groups = None if groups is None else _codes(groups, len(np.asarray(y)))
@@ -104,6 +103,8 @@ class InlierKFold(BaseCrossValidator):
         """Whole groups, the largest first, each to the fold where squared shares rise least, so that folds are even.
 
         Once the groups left with a kind of rows are only as many as the folds that lack it, they go to these folds.
+        Every fold gets both kinds: of folds that lack a kind the first is filled first, so those that lack the one all
+        lack the other too, or the other way round, and a group that both need goes where both lack.
         """
         sizes = np.stack([np.bincount(groups[y == label], minlength=groups.max() + 1) for label in (1, -1)], axis=1)
         n_groups = (sizes > 0).sum(axis=0)
@@ -123,8 +124,6 @@ class InlierKFold(BaseCrossValidator):
             fold_of[group] = np.lexsort((rises, -(wanting & needed).sum(axis=1)))[0]
             filled[fold_of[group]] += shares[group]
             left = left - (sizes[group] > 0)
-        if not filled.all():
-            raise ValueError(f"the groups cannot be dealt to n_splits={self.n_splits} folds that all have both kinds.")
         return [np.flatnonzero(fold_of[groups] == fold) for fold in range(self.n_splits)]
 
     def _row_numbers(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
