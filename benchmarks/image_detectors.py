@@ -66,6 +66,7 @@ def settings(args: argparse.Namespace) -> dict[str, RotTransDetector | CSIDetect
                 stem=args.stem,
                 batch_size=args.batch_size,
                 learning_rate=args.learning_rate,
+                precision=args.precision,
                 validation_fraction=0.01,
                 checkpoints=args.output / "checkpoints" / f"{detector}-{start}",
                 device="cpu",
@@ -113,7 +114,7 @@ def kept_plan(args: argparse.Namespace, data: LabelledFeatures, n_classes: int) 
     """The plan of a run that was cut, or a new one."""
     path = args.output / "plan.json"
     names = ("classes", "detectors", "starts", "hours", "protocol", "seed", "width", "stem", "batch_size", "n_jobs")
-    asked = {name: getattr(args, name) for name in (*names, "learning_rate")}
+    asked = {name: getattr(args, name) for name in (*names, "learning_rate", "precision")}
     if path.exists():
         kept = json.loads(path.read_text())
         if kept["asked"] != asked:
@@ -172,6 +173,7 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--stem", default="strided", help="of encoders from nothing (default: strided)")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--learning-rate", type=float, default=0.05)
+    parser.add_argument("--precision", default="auto", help="auto, float32 or bfloat16 (default: auto)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--n-jobs", type=int, default=2, help="processes, one core each (default: 2)")
     return parser.parse_args(arguments)

@@ -1,10 +1,12 @@
-"""The choice of a device."""
+"""The choice of a device and of the precision on it."""
 
 from __future__ import annotations
 
 import torch
 
-__all__ = ["resolve_device"]
+__all__ = ["PRECISIONS", "autocast", "resolve_device", "takes_bfloat16"]
+
+PRECISIONS = ("auto", "bfloat16", "float32")
 
 _ALLOWED = "use 'auto', 'cpu', 'cuda', 'cuda:N' or 'mps'"
 
@@ -25,6 +27,18 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
         raise ValueError(f"device={device!r} is not a device; {_ALLOWED}.") from error
     _check_available(resolved)
     return resolved
+
+
+def takes_bfloat16(device: torch.device, precision: str) -> bool:
+    """Whether ``precision`` means bfloat16 on ``device``: "auto" does on CUDA devices that have it."""
+    if precision == "auto":
+        return device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return precision == "bfloat16"
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """A scope where convolutions and matrix products on ``device`` have that precision; weights stay float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=takes_bfloat16(device, precision))
 
 
 def _check_available(device: torch.device) -> None:

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from skcnf._core.devices import resolve_device
+from skcnf._core.devices import autocast, resolve_device
 from skcnf._core.generators import seeded
 from skcnf._core.locks import output_lock
 from skcnf._core.progress import check_finite, progress_bar
@@ -138,8 +138,6 @@ class _Run:
             weight_decay=config.weight_decay,
             nesterov=config.nesterov,
         )
-        bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
-        self._bfloat16 = config.precision == "bfloat16" or (config.precision == "auto" and bfloat16)
 
     def _check(self, images: np.ndarray) -> None:
         if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
@@ -255,4 +253,4 @@ class _Run:
         return self.views.of(rows, draws, len(self.history))
 
     def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self._bfloat16)
+        return autocast(self.device, self.config.precision)

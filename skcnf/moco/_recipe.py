@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from skcnf._core.devices import PRECISIONS
 from skcnf.images import Augmentation
 
 __all__ = ["PretrainConfig"]
@@ -75,8 +76,8 @@ class PretrainConfig:
                 raise ValueError(f"{name}={getattr(self, name)!r} must be above 0.")
         if not 0 <= self.key_momentum <= 1:
             raise ValueError(f"key_momentum={self.key_momentum!r} must lie in [0, 1].")
-        if self.precision not in ("auto", "float32", "bfloat16"):
-            raise ValueError(f"precision={self.precision!r} is not one of ['auto', 'bfloat16', 'float32'].")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision={self.precision!r} is not one of {list(PRECISIONS)}.")
 
     @classmethod
     def moco_v1(cls, **changes: Any) -> PretrainConfig:

@@ -15,7 +15,7 @@ import torch
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor, nn
 
-from skcnf._core.devices import resolve_device
+from skcnf._core.devices import PRECISIONS, autocast, resolve_device, takes_bfloat16
 from skcnf._core.generators import seeded
 from skcnf._core.progress import progress_bar
 from skcnf._core.rows import row_batches
@@ -54,6 +54,7 @@ class BaseImageDetector(BaseOutlierDetector):
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "checkpoints": [None, str, os.PathLike],
+        "precision": [StrOptions(set(PRECISIONS))],
         "device": [str, torch.device],
         "verbose": ["verbose"],
     }
@@ -68,6 +69,7 @@ class BaseImageDetector(BaseOutlierDetector):
     learning_rate: float = 0.05
     weight_decay: float = 5e-4
     checkpoints: str | os.PathLike[str] | None = None
+    precision: str = "auto"
     device: str | torch.device = "auto"
     verbose: bool = False
 
@@ -148,8 +150,10 @@ class BaseImageDetector(BaseOutlierDetector):
             verbose=self.verbose,
             checkpoints=self.checkpoints,
         )
+        device = resolve_device(self.device)
         name = {"detector": type(self).__name__, **{name: getattr(self, name) for name in self._loss_parameters}}
-        network = network.to(resolve_device(self.device)).to(memory_format=torch.channels_last)
+        name["bfloat16"] = takes_bfloat16(device, self.precision)
+        network = network.to(device).to(memory_format=torch.channels_last)
         self.history_ = trainer.train(network, rows.train, self._losses, name)
         self._keep(for_scoring(network, "float32"), rows)
 
@@ -170,6 +174,11 @@ class BaseImageDetector(BaseOutlierDetector):
     @abstractmethod
     def _score_tile(self, images: Tensor) -> Tensor:
         """The scores (n, 1) of images (n, 3, s, s), uint8, on the device of the encoder."""
+
+    def _autocast(self, network: nn.Module, device: torch.device) -> torch.autocast:
+        """The precision of ``network``: with "auto" scores are float32, so that they are the same on every device."""
+        is_float32 = self.precision == "auto" and not network.training
+        return autocast(device, "float32" if is_float32 else self.precision)
 
     def _score_samples(self, X: np.ndarray) -> np.ndarray:
         return self._in_tiles(self._score_tile, X)[:, 0].astype(np.float64)

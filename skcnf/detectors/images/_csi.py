@@ -116,7 +116,9 @@ class CSIDetector(BaseImageDetector):
         # Mirrored before it is turned: a turned image that is mirrored afterwards was turned the other way.
         views = augmentation.apply(copies, augmentation.draw(len(copies), generator)).chunk(2 * N_ROTATIONS)
         x = torch.cat([rotate(view, number % N_ROTATIONS) for number, view in enumerate(views)])
-        z, logits = network(standardized(network.encoder, x))
+        with self._autocast(network, x.device):
+            z, logits = network(standardized(network.encoder, x))
+        z, logits = z.float(), logits.float()
         turns = torch.arange(N_ROTATIONS, device=x.device).repeat_interleave(len(images)).repeat(2)
         first, second = F.normalize(z, dim=1).chunk(2)
         contrast = nt_xent(first, second, self.temperature)
@@ -156,11 +158,14 @@ class CSIDetector(BaseImageDetector):
 
     def _features_of(self, x: Tensor, turn: int) -> Tensor:
         """The projection and the logit of a rotation, side by side, for images (n, 3, s, s) in [0, 1]."""
-        h = before_head(self.encoder_, standardized(self.encoder_, x))
+        with self._autocast(self.encoder_, x.device):
+            h = before_head(self.encoder_, standardized(self.encoder_, x))
+            z = self.encoder_.fc(h).float()
+        h = h.float()
         coef, intercept = (
             torch.as_tensor(array, device=h.device) for array in (self.shift_coef_, self.shift_intercept_)
         )
-        return torch.cat([self.encoder_.fc(h), h @ coef[turn, :, None] + intercept[turn]], dim=1)
+        return torch.cat([z, h @ coef[turn, :, None] + intercept[turn]], dim=1)
 
 
 class _CSINetwork(nn.Module):

@@ -92,7 +92,12 @@ class RotTransDetector(BaseImageDetector):
         x = torch.cat([rotate(moved, turn) for turn in range(N_ROTATIONS)])
         turns = torch.arange(N_ROTATIONS).repeat_interleave(len(images))
         labels = torch.stack([*choices.repeat(1, N_ROTATIONS), turns], dim=1).to(images.device)
-        return {"loss": -transform_log_likelihood(network(standardized(network, x)), labels).mean()}
+        return {"loss": -transform_log_likelihood(self._logits(network, x), labels).mean()}
+
+    def _logits(self, network: nn.Module, x: Tensor) -> Tensor:
+        """Of the three heads (n, 10), float32, for images (n, 3, s, s) in [0, 1]."""
+        with self._autocast(network, x.device):
+            return network(standardized(network, x)).float()
 
     def _steps(self) -> Tensor:
         """The three translations in pixels."""
@@ -105,7 +110,7 @@ class RotTransDetector(BaseImageDetector):
     def _score_tile(self, images: Tensor) -> Tensor:
         score = torch.zeros(len(images), device=images.device)
         for x, labels in self._copies(images):
-            logits = self.encoder_(standardized(self.encoder_, x.float() / 255))
+            logits = self._logits(self.encoder_, x.float() / 255)
             score += transform_log_likelihood(logits, labels.to(images.device).expand(len(images), 3))
         return score[:, None]
 

@@ -15,6 +15,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.metrics import roc_auc_score
 from sklearn.utils import estimator_checks, get_tags
 from torch import nn
+from torch.nn.modules.module import register_module_forward_hook
 
 from skcnf import CSIDetector, RotTransDetector, info, load, save
 from skcnf._core.generators import seeded
@@ -66,6 +67,33 @@ def test_rotated_patches_are_told_from_upright_ones(detector, at_least):
     losses = [record["loss"] for record in detector.history_]
     assert losses[-1] < losses[0] - 0.3
     assert (detector.predict(turned) == -1).mean() > 2 * (detector.predict(upright) == -1).mean()
+
+
+@every_detector
+@pytest.mark.parametrize("precision", ["bfloat16", "float32", "auto"])
+def test_precision_is_that_of_convolutions_in_training_and_in_scoring(detector, precision, images, fitted):
+    seen = set()
+
+    def note(module, _, output):
+        if isinstance(module, nn.Conv2d):
+            seen.add((module.training, output.dtype))
+
+    detector = clone(detector).set_params(precision=precision)
+    with register_module_forward_hook(note):
+        scores = detector.fit(images).score_samples(images)
+    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    assert seen == {(True, dtype), (False, dtype)}
+    assert {parameter.dtype for parameter in detector.encoder_.parameters()} == {torch.float32}
+    if precision != "bfloat16":
+        np.testing.assert_array_equal(scores, fitted[type(detector)].score_samples(images))
+
+
+@every_detector
+def test_scores_in_bfloat16_are_near_those_in_float32(detector, images, fitted):
+    detector = fitted[type(detector)]
+    expected = detector.score_samples(images)
+    scores = copy.deepcopy(detector).set_params(precision="bfloat16").score_samples(images)
+    assert 0 < np.abs(scores - expected).max() < expected.std() / 2
 
 
 def test_csi_learns_to_tell_the_rotation(fitted):
