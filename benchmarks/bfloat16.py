@@ -1,23 +1,30 @@
-"""Does training stand products in bfloat16? CIFAR-10 one-vs-rest by CF, with float32 products and with rounded ones.
+"""Do flows stand products in bfloat16, and detectors features of an encoder in bfloat16? CIFAR-10 one-vs-rest.
 
-Hardware with bfloat16 products (`torch.set_float32_matmul_precision("medium")`) rounds their inputs to 8 bits of
-mantissa and sums in float32. Here the same rounding is done by hand, so that the effect on AUROC shows on any machine;
-the speed does not.
+Flows: CF with float32 products and with rounded ones. Hardware with bfloat16 products
+(`torch.set_float32_matmul_precision("medium")`) rounds their inputs to 8 bits of mantissa and sums in float32. Here the
+same rounding is done by hand, so that the effect on AUROC shows on any machine; the speed does not.
 
-    python benchmarks/bfloat16.py > docs/results/bfloat16.txt
+Features: those of ``MocoFeaturizer(precision="bfloat16")`` beside those in float32, for training and test images; the
+auxiliary rows are the bundled ones, in float32, either way, as on the command line.
+
+    python benchmarks/bfloat16.py --data DIR > docs/results/bfloat16.txt
 """
 
 from __future__ import annotations
 
+import argparse
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 from unittest import mock
 
 import numpy as np
 import torch
+from pyod.models.knn import KNN
 
-from skcnf import ContrastiveFlowDetector, one_vs_rest
+from skcnf import ContrastiveFlowDetector, MocoFeaturizer, PyODDetector, one_vs_rest
 from skcnf.cli._benchmark import environment
-from skcnf.datasets import load_cifar10_features
+from skcnf.datasets import LabelledFeatures, featurize_images, load_cifar10_features, load_image_dataset
 from skcnf.flows import _coupling as coupling
 
 SEEDS = range(3)
@@ -47,20 +54,41 @@ def rounded_products():
         raise RuntimeError(f"{coupling.__name__} takes its products otherwise: nothing was rounded.")
 
 
-def mean_aurocs():
+def mean_aurocs(data: LabelledFeatures, detector=None, seeds=SEEDS):
     """In %, one for each seed."""
-    results = one_vs_rest({"CF": ContrastiveFlowDetector()}, load_cifar10_features(), seeds=SEEDS, engine="single")
+    detectors = {"detector": detector or ContrastiveFlowDetector()}
+    results = one_vs_rest(detectors, data, seeds=seeds, engine="single")
     return 100 * results.groupby("seed")["auroc"].mean().to_numpy()
 
 
-def main():
-    exact = mean_aurocs()
-    with rounded_products():
-        coarse = mean_aurocs()
-    print(f"CF, CIFAR-10 one-vs-rest, mean AUROC of ten classes in %, seeds {list(SEEDS)}")
-    for name, values in (("float32 products", exact), ("rounded to bfloat16", coarse)):
+def compare(title, rows):
+    """Print the means of two settings, and the second less the first."""
+    print(title)
+    for name, values in rows.items():
         print(f"  {name:<22}{values.mean():>7.2f}  ({', '.join(f'{value:.2f}' for value in values)})")
-    print(f"  difference            {np.mean(coarse - exact):>+7.2f}")
+    exact, coarse = rows.values()
+    print(f"  difference            {np.mean(coarse - exact):>+7.2f}", flush=True)
+
+
+def featurized(images, precision):
+    """Features of that precision, with the bundled auxiliary ones."""
+    features = featurize_images(images, MocoFeaturizer(precision=precision))
+    return replace(features, X_aux=load_cifar10_features().X_aux)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="the folder that holds CIFAR-10's images")
+    images = load_image_dataset("cifar10", parser.parse_args().data)
+    print("CIFAR-10 one-vs-rest, mean AUROC of ten classes in %; in brackets each seed\n")
+    data = load_cifar10_features()
+    exact = mean_aurocs(data)
+    with rounded_products():
+        compare("CF, products of the flow", {"float32 products": exact, "rounded to bfloat16": mean_aurocs(data)})
+    by_precision = [featurized(images, precision) for precision in ("float32", "bfloat16")]
+    for name, detector, seeds in (("CF", ContrastiveFlowDetector(), SEEDS), ("KNN", PyODDetector(KNN()), [0])):
+        values = [mean_aurocs(features, detector, seeds) for features in by_precision]
+        compare(f"\n{name}, features", dict(zip(("float32 encoder", "bfloat16 encoder"), values, strict=True)))
     print(f"\n{environment()}")
 
 

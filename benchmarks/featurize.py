@@ -62,10 +62,12 @@ def featurizing(name, weights, size, n, device, folder):
         Image.fromarray(image).save(files / f"{number}.jpg")
     encoder = resolve_encoder(weights)
     featurizer = MocoFeaturizer(encoder, image_size=size, batch_size=BATCH, device=device).fit(images)
+    coarse = MocoFeaturizer(encoder, image_size=size, batch_size=BATCH, device=device, precision="bfloat16").fit(images)
     threaded = MocoFeaturizer(encoder, image_size=size, batch_size=BATCH, device=device, n_jobs=-1).fit(images)
     rows = {
         "bare forward pass": bare(encoder, size, n, device),
         "array": lambda: featurizer.transform(images),
+        "array, in bfloat16": lambda: coarse.transform(images),
         "memory-mapped array": lambda: featurizer.transform(mapped),
         "memory map to file": lambda: featurizer.transform_to_file(mapped, folder / "features.npy"),
         "JPEG files, one thread": lambda: featurizer.transform(files),

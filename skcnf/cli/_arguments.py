@@ -94,6 +94,11 @@ def add_encoder(command: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--low-res", type=count, metavar="PX", help="shrink images to this size first")
     group.add_argument(
+        "--precision",
+        choices=("float32", "bfloat16"),
+        help="of the encoder; bfloat16 is about twice as fast on CPUs and GPUs that have it (default: float32)",
+    )
+    group.add_argument(
         "--intensity",
         type=intensity,
         metavar="LOW,HIGH",

@@ -79,7 +79,7 @@ def _to_file(job: FeaturesJob, args: argparse.Namespace, console: Console) -> np
 
 
 def _featurizer(args: argparse.Namespace) -> MocoFeaturizer:
-    given = {} if args.weights is None else {"weights": args.weights}
+    given = {name: getattr(args, name) for name in ("weights", "precision") if getattr(args, name) is not None}
     return MocoFeaturizer(
         **given,
         low_res_size=args.low_res,

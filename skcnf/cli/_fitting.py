@@ -145,6 +145,7 @@ def _rate(args: argparse.Namespace) -> dict[str, float]:
 
 def _featurizer(args: argparse.Namespace) -> MocoFeaturizer:
     given = {"weights": args.weights, "low_res_size": args.low_res, "intensity": args.intensity}
+    given["precision"] = args.precision
     given = {name: value for name, value in given.items() if value is not None}
     return MocoFeaturizer(device=args.device, n_jobs=args.n_jobs, **given)
 
@@ -161,7 +162,7 @@ def _check_kinds(args: argparse.Namespace, normal: Input, aux: list[Input], cali
             )
     if [args.normal, *(args.aux or ()), args.calibration].count("-") > 1:
         raise ValueError("'-' (paths on standard input) can be given once.")
-    image_options = ("weights", "low_res", "intensity", "group_by_folder", "keep_thumbnails", "tiles")
+    image_options = ("weights", "low_res", "precision", "intensity", "group_by_folder", "keep_thumbnails", "tiles")
     names = [name for name in image_options if getattr(args, name)]
     if names and not is_images:
         raise ValueError(f"--{names[0].replace('_', '-')} is for images, but NORMAL holds features.")

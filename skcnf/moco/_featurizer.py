@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import HasMethods, Interval
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, check_memory
 from torch import Tensor, nn
 
-from skcnf._core.devices import resolve_device
+from skcnf._core.devices import autocast, resolve_device
 from skcnf._core.files import check_output
 from skcnf._core.progress import progress_bar
 from skcnf._core.row_files import RowArray, RowFile
@@ -82,6 +82,10 @@ class MocoFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         Images encoded at a time.
     device : str or torch.device, default="auto"
         "auto" is CUDA, else the CPU.
+    precision : {"float32", "bfloat16"}, default="float32"
+        Of the encoder's products; features are float32 either way. "bfloat16" takes about half the time on CPUs with
+        AVX-512 BF16 or AMX instructions and on GPUs, and changes features by about a hundredth of their size: use the
+        same for all images of a model. An exported model has "float32".
     memory : None, str, path or joblib.Memory, default=None
         Folder of a cache. Its key is the images' content, the weights and all parameters that matter: folds and grid
         candidates that meet the same array again do not encode it again, in worker processes too. Datasets are not
@@ -134,6 +138,7 @@ class MocoFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         "noise_std": [Interval(Real, 0, None, closed="left")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "device": [str, torch.device],
+        "precision": [StrOptions({"float32", "bfloat16"})],
         "memory": [None, str, os.PathLike, HasMethods(["cache"])],
         "n_jobs": [None, Integral],
         "random_state": ["random_state"],
@@ -151,6 +156,7 @@ class MocoFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         noise_std: float = 0.0,
         batch_size: int = 256,
         device: str | torch.device = "auto",
+        precision: str = "float32",
         memory: Any = None,
         n_jobs: int | None = None,
         random_state: Any = None,
@@ -164,6 +170,7 @@ class MocoFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self.noise_std = noise_std
         self.batch_size = batch_size
         self.device = device
+        self.precision = precision
         self.memory = memory
         self.n_jobs = n_jobs
         self.random_state = random_state
@@ -339,6 +346,7 @@ class MocoFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             self.normalize,
             self.noise_std,
             self._seed,
+            *(() if self.precision == "float32" else (self.precision,)),
         )
         return " ".join(map(str, (*parts, tile_length(self._size, device, self.batch_size), device.type)))
 
@@ -371,7 +379,8 @@ class MocoFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     def _encode(self, encoder: nn.Module, batch: Tensor) -> np.ndarray:
         """Return features (n, d), float32, of uint8 images (n, 3, s, s)."""
         n_tile = tile_length(self._size, batch.device, self.batch_size)
-        rows = encode_in_tiles(encoder, self._spec, batch, n_tile, self.normalize).cpu().numpy()
+        with autocast(batch.device, self.precision):
+            rows = encode_in_tiles(encoder, self._spec, batch, n_tile, self.normalize).cpu().numpy()
         if self.noise_std > 0:
             noise = [image_noise(image, self._seed, rows.shape[1]) for image in batch.cpu().numpy()]
             rows += self.noise_std * np.stack(noise)

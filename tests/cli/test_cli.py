@@ -144,6 +144,10 @@ def test_pretraining_from_scratch_then_from_its_own_result(tmp_path, capsys):
     weights = ["--weights", str(tmp_path / "tuned.pth"), "--low-res", "8"]
     assert main(["features", folder, "-o", str(tmp_path / "x.npy"), *weights]) == 0
     assert np.load(tmp_path / "x.npy").shape == (40, 128)
+    assert main(["features", folder, "-o", str(tmp_path / "y.npy"), *weights, "--precision", "bfloat16"]) == 0
+    change = np.abs(np.load(tmp_path / "y.npy") - np.load(tmp_path / "x.npy")).max()
+    assert 0 < change < 0.02
+    (tmp_path / "y.npy").unlink()
     names = {"images", "encoder.safetensors", "tuned.pth", "x.npy"}
     assert {path.name for path in tmp_path.iterdir()} == names  # no checkpoint is left
 

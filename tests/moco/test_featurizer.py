@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from sklearn.base import clone
 from torch import nn
+from torch.nn.modules.module import register_module_forward_hook
 
 from skcnf import MocoFeaturizer
 from skcnf._core.generators import seeded
@@ -96,13 +97,29 @@ def test_features_are_the_heads_output_of_standardised_images(encoder, images):
     np.testing.assert_allclose(normalised, raw / np.linalg.norm(raw, axis=1, keepdims=True), rtol=1e-4, atol=1e-6)
 
 
+def test_bfloat16_is_near_float32_and_of_the_encoder_alone(images):
+    seen = set()
+
+    def note(module, _, output):
+        seen.add((type(module), output.dtype))
+
+    expected = MocoFeaturizer().fit_transform(images)
+    with register_module_forward_hook(note):
+        out = MocoFeaturizer(precision="bfloat16").fit(images).transform(images)
+    assert (nn.Conv2d, torch.bfloat16) in seen
+    assert out.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(out, axis=1), 1, rtol=1e-6)
+    assert 1e-4 < np.linalg.norm(out - expected, axis=1).max() < 0.03
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("n_threads", [1, 2])
-def test_features_do_not_hang_on_the_images_beside(images, n_threads):
+def test_features_do_not_hang_on_the_images_beside(images, n_threads, precision):
     X = np.random.default_rng(1).integers(0, 256, (70, 32, 32, 3), dtype=np.uint8)
     before = torch.get_num_threads()
     torch.set_num_threads(n_threads)
     try:
-        featurizer = MocoFeaturizer(device="cpu").fit(X)
+        featurizer = MocoFeaturizer(device="cpu", precision=precision).fit(X)
         expected = featurizer.transform(X)
         np.testing.assert_array_equal(featurizer.transform(X[37:38]), expected[37:38])
         np.testing.assert_array_equal(featurizer.transform(X[::-1][:41]), expected[::-1][:41])
@@ -343,6 +360,7 @@ def test_the_cache_is_keyed_by_content_weights_and_parameters(counting, images, 
     assert seen(images, _Counting(2.0)) == 5
     assert seen(images, low_res_size=16) == 5
     assert seen(images, normalize=False) == 5
+    assert seen(images, precision="bfloat16") == 5
     assert seen(images, noise_std=0.1, random_state=0) == 5
     assert seen(images, noise_std=0.1, random_state=1) == 5
     assert seen(images, noise_std=0.1, random_state=1) == 0

@@ -207,7 +207,13 @@ def _featurized(weights, images, **parameters):
 
 
 @pytest.mark.parametrize(
-    "parameters", [{}, {"noise_std": 0.1, "random_state": 3}, {"normalize": False, "low_res_size": 8}]
+    "parameters",
+    [
+        {},
+        {"noise_std": 0.1, "random_state": 3},
+        {"normalize": False, "low_res_size": 8},
+        {"precision": "bfloat16"},
+    ],
 )
 def test_a_bundled_encoder_lies_in_the_file(images, tmp_path, parameters, monkeypatch):
     from skcnf.moco import BUNDLED_ENCODERS
