@@ -45,7 +45,7 @@ noise_std : float, default=0.01
 max_epochs : "auto" or int, default="auto"
     A stage of training passes over the inliers so many times at most. "auto" is 20; but where weights are averaged and
     training stops by AUROC it is as many as make 100 steps, at least 6 and at most 20, after the warm-up
-    (`FlowRatioDetector`: always 20).
+    (20 where `FlowRatioDetector` fine-tunes).
 patience : int, default=3
     Training stops after so many epochs without an improvement; the weights of the best epoch are kept.
 tol : float, default=0.0

@@ -73,7 +73,6 @@ class BaseFlowDetector(UpdateMixin):
     """Base of the detectors that have a flow: standardisation, tensors, training, scores and samples."""
 
     _min_features: ClassVar[int] = 2
-    _is_soon_best: ClassVar[bool] = True  # by AUROC, with averaged weights
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseOutlierDetector._parameter_constraints,
         "n_flows": [Interval(Integral, 1, None, closed="left")],
@@ -214,6 +213,11 @@ class BaseFlowDetector(UpdateMixin):
     def _stages(self, data: FlowData) -> list[Stage]:
         """Return what to train for, one stage after the other."""
         return [Stage()]
+
+    @property
+    def _is_soon_best(self) -> bool:
+        """Whether few epochs are enough, by AUROC and with averaged weights."""
+        return True
 
     def _epochs(self, data: FlowData, stage: Stage) -> int:
         """``max_epochs``, or what "auto" comes to."""

@@ -25,15 +25,15 @@ __all__ = ["FlowRatioDetector"]
 class FlowRatioDetector(BaseFlowDetector):
     """Score by the log-ratio of a flow of the inliers and a flow of the auxiliary rows.
 
-    The auxiliary flow is trained first; the inlier flow starts from it and is fine-tuned on inliers, or is trained from
-    scratch. Both are standardised by the auxiliary rows. The score is the difference of the two log-densities, in nats.
-    Without ``X_aux`` this is `FlowDetector`, and ``fit`` warns. All auxiliary rows are read into memory.
+    The auxiliary flow is trained first; the inlier flow is trained from scratch, or starts from the auxiliary flow.
+    Both are standardised by the auxiliary rows. The score is the difference of the two log-densities, in nats. Without
+    ``X_aux`` this is `FlowDetector`, and ``fit`` warns. All auxiliary rows are read into memory.
 
     Parameters
     ----------
-    fine_tune : bool, default=True
-        Whether the inlier flow starts from the auxiliary flow; otherwise it starts from the weights that `FlowDetector`
-        would draw. Stopping by AUROC watches the log-ratio either way.
+    fine_tune : bool, default=False
+        Whether the inlier flow starts from the auxiliary flow, which takes more epochs; otherwise it starts from the
+        weights that `FlowDetector` would draw. Stopping by AUROC watches the log-ratio either way.
     memory : str, joblib.Memory or None, default=None
         Caches the auxiliary flow, which depends on ``X_aux``, the parameters other than ``fine_tune``, the seed, and
         the number of inliers. Detectors that share all four and this memory train it once.
@@ -52,7 +52,6 @@ class FlowRatioDetector(BaseFlowDetector):
     """
 
     _uses_aux: ClassVar[bool] = True
-    _is_soon_best: ClassVar[bool] = False
     _without_aux: ClassVar[str] = "fitted without X_aux, it is the plain flow (FlowDetector)."
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseFlowDetector._parameter_constraints,
@@ -60,8 +59,12 @@ class FlowRatioDetector(BaseFlowDetector):
         "memory": [None, str, HasMethods(["cache"])],
     }
 
-    fine_tune: bool = True
+    fine_tune: bool = False
     memory: Any = None
+
+    @property
+    def _is_soon_best(self) -> bool:
+        return not self.fine_tune
 
     def _fit_flows(self, rows: FlowRows, device: torch.device) -> FitSteps:
         if rows.aux is None:

@@ -106,7 +106,7 @@ ABLATIONS: dict[str, Layout] = {
         "start of Flow-ratio's inlier flow",
         "start of the inlier flow",
         {
-            "Flow-ratio": {"auxiliary flow": "Flow-ratio", "scratch": "Flow-ratio, from scratch"},
+            "Flow-ratio": {"scratch": "Flow-ratio", "auxiliary flow": "Flow-ratio, fine-tuned"},
             "Flow": {"none": "Flow"},
         },
     ),

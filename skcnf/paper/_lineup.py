@@ -61,7 +61,7 @@ _FLOWS: dict[str, tuple[type[BaseEstimator], dict[str, Any]]] = {
     "Flow": (FlowDetector, {}),
     "Flow (likelihood stop)": (FlowDetector, {"stopping": "likelihood"}),
     "Flow-ratio": (FlowRatioDetector, {}),
-    "Flow-ratio, from scratch": (FlowRatioDetector, {"fine_tune": False}),
+    "Flow-ratio, fine-tuned": (FlowRatioDetector, {"fine_tune": True}),
     **{f"CF, clamp {c:+g}": (ContrastiveFlowDetector, {"nll_clamp": float(c)}) for c in (-300, -200, -100, 0, 100)},
     **{f"CF, noise {n:g}": (ContrastiveFlowDetector, {"noise_std": n}) for n in (0.0, 0.003, 0.03, 0.1)},
     **{f"CF, aux_weight {w:g}": (ContrastiveFlowDetector, {"aux_weight": w}) for w in (0.1, 0.3, 0.5, 2.0)},

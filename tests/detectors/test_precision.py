@@ -87,4 +87,6 @@ def test_auto_epochs_are_as_many_as_a_hundred_steps_take(n_rows, changes, expect
 
 def test_the_flow_of_a_ratio_has_the_epochs_that_it_takes():
     X = torch.zeros(4500, 2)
-    assert FlowRatioDetector()._epochs(FlowData(X, X[:5], X_aux=X, X_aux_val=X[:5]), Stage()) == 20
+    data = FlowData(X, X[:5], X_aux=X, X_aux_val=X[:5])
+    assert FlowRatioDetector()._epochs(data, Stage()) == 6
+    assert FlowRatioDetector(fine_tune=True)._epochs(data, Stage()) == 20
