@@ -338,16 +338,8 @@ class MocoFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     def _identity(self) -> str:
         """Return a name for all that features depend on, but the images."""
         device = resolve_device(self.device)
-        parts = (
-            self._digest,
-            self._size,
-            self._intensity,
-            self.low_res_size,
-            self.normalize,
-            self.noise_std,
-            self._seed,
-            *(() if self.precision == "float32" else (self.precision,)),
-        )
+        parts = [self._digest, self._size, self._intensity, self.low_res_size, self.normalize, self.noise_std]
+        parts += [self._seed] if self.precision == "float32" else [self._seed, self.precision]
         return " ".join(map(str, (*parts, tile_length(self._size, device, self.batch_size), device.type)))
 
     def _featurize(self, source: ImageSource) -> np.ndarray:
