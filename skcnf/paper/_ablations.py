@@ -107,7 +107,7 @@ ABLATIONS: dict[str, Layout] = {
         "start of the inlier flow",
         {
             "Flow-ratio": {"scratch": "Flow-ratio", "auxiliary flow": "Flow-ratio, fine-tuned"},
-            "Flow": {"none": "Flow"},
+            "Flow": {"no ratio": "Flow"},
         },
     ),
     "whitening": _ablation(
