@@ -96,7 +96,7 @@ def add_encoder(command: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--precision",
         choices=("float32", "bfloat16"),
-        help="of the encoder; bfloat16 is about twice as fast on CPUs and GPUs that have it (default: float32)",
+        help="of the encoder; bfloat16 is twice as fast on many CPUs (default: float32)",
     )
     group.add_argument(
         "--intensity",

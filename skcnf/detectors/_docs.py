@@ -144,8 +144,9 @@ checkpoints : path or None, default=None
     ``random_state`` that was cut goes on from there, to the same losses as an uncut one. The files stay: delete the
     folder when it is no longer of use.
 precision : {"auto", "float32", "bfloat16"}, default="auto"
-    Of the encoder; the losses are float32. "bfloat16" halves the time on CPUs with AVX-512 BF16 or AMX instructions,
-    in training and in scoring. "auto" trains in bfloat16 on CUDA devices that have it, and is float32 otherwise."""
+    Of the encoder; the losses are float32. "bfloat16" is up to twice as fast on a CPU with AVX-512 BF16 instructions
+    (CPUs with AMX have it too), in training and in scoring. "auto" trains in bfloat16 on CUDA devices that have it, and
+    is float32 otherwise."""
 
 _IMAGE_ATTRIBUTES = f"""\
 image_size_ : int

@@ -83,9 +83,9 @@ class MocoFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     device : str or torch.device, default="auto"
         "auto" is CUDA, else the CPU.
     precision : {"float32", "bfloat16"}, default="float32"
-        Of the encoder's products; features are float32 either way. "bfloat16" takes about half the time on CPUs with
-        AVX-512 BF16 or AMX instructions and on GPUs, and changes features by about a hundredth of their size: use the
-        same for all images of a model. An exported model has "float32".
+        Of the encoder's products; features are float32 either way. "bfloat16" takes half the time on a CPU with
+        AVX-512 BF16 instructions (CPUs with AMX and most GPUs have it too), and changes features by about a hundredth
+        of their size: use the same for all images of a model. An exported model has "float32".
     memory : None, str, path or joblib.Memory, default=None
         Folder of a cache. Its key is the images' content, the weights and all parameters that matter: folds and grid
         candidates that meet the same array again do not encode it again, in worker processes too. Datasets are not
