@@ -100,4 +100,5 @@ def encoder_name(node: dict[str, Any]) -> str:
         if spec is None
         else f"{spec.get('arch') or spec.get('name')}, {spec['image_size']} px"
     )
+    kind += "" if node["params"].get("precision", "float32") == "float32" else f", {node['params']['precision']}"
     return kind if node["weights"] is None else f"{node['weights']} ({kind})"

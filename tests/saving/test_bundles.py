@@ -227,6 +227,7 @@ def test_a_bundled_encoder_lies_in_the_file(images, tmp_path, parameters, monkey
     loaded = load(tmp_path / "x.skcnf")
     np.testing.assert_array_equal(loaded.decision_function(images), expected)
     assert set(vars(loaded[0])) == set(vars(pipeline[0]))
+    assert ("bfloat16" in info(tmp_path / "x.skcnf")["encoder"]) is ("precision" in parameters)
     params = {**pipeline[0].get_params(), "memory": None, "n_jobs": None}
     assert loaded[0].get_params() == params
 
