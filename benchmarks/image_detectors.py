@@ -113,8 +113,7 @@ def in_words(planned: dict[str, float]) -> str:
 def kept_plan(args: argparse.Namespace, data: LabelledFeatures, n_classes: int) -> dict[str, dict[str, float]]:
     """The plan of a run that was cut, or a new one."""
     path = args.output / "plan.json"
-    names = ("classes", "detectors", "starts", "hours", "protocol", "seed", "width", "stem", "batch_size", "n_jobs")
-    asked = {name: getattr(args, name) for name in (*names, "learning_rate", "precision")}
+    asked = {name: value for name, value in vars(args).items() if name not in ("data", "output")}
     if path.exists():
         kept = json.loads(path.read_text())
         if kept["asked"] != asked:

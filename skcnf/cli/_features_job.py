@@ -10,10 +10,10 @@ import numpy as np
 from skcnf._core.files import check_output
 from skcnf._core.row_files import RowFile
 from skcnf.cli._console import Console
+from skcnf.cli._featurizing import make_featurizer
 from skcnf.cli._inputs import ImageInput, open_input
 from skcnf.cli._paths import check_not_overwritten
 from skcnf.cli._spreading import blocks_of, check_spreadable
-from skcnf.moco import MocoFeaturizer
 
 __all__ = ["FeaturesJob", "run_features"]
 
@@ -36,7 +36,7 @@ class FeaturesJob:
         if not isinstance(inputs, ImageInput):
             raise ValueError(f"IMAGES '{args.images}' holds features already.")
         self.inputs = inputs
-        self.featurizer = _featurizer(args).fit(inputs.source)
+        self.featurizer = make_featurizer(args, verbose=not args.quiet).fit(inputs.source)
         self.block_size = self.featurizer.batch_size
 
     @property
@@ -76,15 +76,3 @@ def _to_file(job: FeaturesJob, args: argparse.Namespace, console: Console) -> np
                 rows.append(block)
                 bar.update(len(block))
         return rows.finish()
-
-
-def _featurizer(args: argparse.Namespace) -> MocoFeaturizer:
-    given = {name: getattr(args, name) for name in ("weights", "precision") if getattr(args, name) is not None}
-    return MocoFeaturizer(
-        **given,
-        low_res_size=args.low_res,
-        intensity=args.intensity,
-        device=args.device,
-        n_jobs=args.n_jobs,
-        verbose=not args.quiet,
-    )

@@ -16,8 +16,9 @@ import pandas as pd
 from skcnf._core.row_files import RowFile
 from skcnf.cli._console import Console
 from skcnf.cli._inputs import Block, FeatureInput, Featurizer, ImageInput, Input
+from skcnf.moco import MocoFeaturizer
 
-__all__ = ["Features", "features_of", "report_unreadable", "stored_features"]
+__all__ = ["Features", "features_of", "make_featurizer", "report_unreadable", "stored_features"]
 
 _BLOCK = 4096
 
@@ -34,6 +35,13 @@ class Features:
 
     names: np.ndarray
     X: Any
+
+
+def make_featurizer(args: argparse.Namespace, verbose: bool = False) -> MocoFeaturizer:
+    """The featurizer of the options that `add_encoder` adds; those not given keep its defaults."""
+    asked = {"weights": args.weights, "low_res_size": args.low_res, "precision": args.precision}
+    given = {name: value for name, value in {**asked, "intensity": args.intensity}.items() if value is not None}
+    return MocoFeaturizer(device=args.device, n_jobs=args.n_jobs, verbose=verbose, **given)
 
 
 def features_of(

@@ -16,7 +16,7 @@ from skcnf._core.devices import resolve_device
 from skcnf._core.locks import output_lock
 from skcnf.cli._console import Console
 from skcnf.cli._estimators import apply_settings, make_detector, validate
-from skcnf.cli._featurizing import Features, features_of, stored_features
+from skcnf.cli._featurizing import Features, features_of, make_featurizer, stored_features
 from skcnf.cli._groups import GroupOf, group_lookup
 from skcnf.cli._inputs import Featurizer, ImageInput, Input, open_input
 from skcnf.cli._paths import check_not_overwritten
@@ -125,7 +125,7 @@ def _prepare(args: argparse.Namespace, console: Console) -> _Task:
     detector = make_detector(
         args.detector, random_state=args.seed, device=args.device, verbose=not args.quiet, **_rate(args)
     )
-    featurizer = _featurizer(args) if isinstance(normal, ImageInput) else None
+    featurizer = make_featurizer(args) if isinstance(normal, ImageInput) else None
     tiled = None if args.tiles is None else TiledDetector(featurizer, detector, tile=args.tiles)
     model = _model(detector, featurizer, tiled)
     apply_settings(model, args.set)
@@ -141,13 +141,6 @@ def _prepare(args: argparse.Namespace, console: Console) -> _Task:
 
 def _rate(args: argparse.Namespace) -> dict[str, float]:
     return {} if args.false_alarm_rate is None else {"false_alarm_rate": args.false_alarm_rate}
-
-
-def _featurizer(args: argparse.Namespace) -> MocoFeaturizer:
-    given = {"weights": args.weights, "low_res_size": args.low_res, "intensity": args.intensity}
-    given["precision"] = args.precision
-    given = {name: value for name, value in given.items() if value is not None}
-    return MocoFeaturizer(device=args.device, n_jobs=args.n_jobs, **given)
 
 
 def _check_kinds(args: argparse.Namespace, normal: Input, aux: list[Input], calibration: Input | None) -> None:

@@ -47,6 +47,12 @@ def add_pretrain(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--epochs", type=count, default=200, help="default: 200")
     command.add_argument("--batch-size", type=count, default=256, help="over all processes (default: 256)")
     command.add_argument("--learning-rate", type=float, help="default: the recipe's")
+    command.add_argument(
+        "--precision",
+        choices=("auto", "float32", "bfloat16"),
+        default="auto",
+        help="bfloat16 is twice as fast on many CPUs (default: auto, bfloat16 on GPUs that have it)",
+    )
     command.add_argument("--symmetric", action="store_true", help="both views serve as query and as key")
     command.add_argument("--seed", type=seed, default=0, help="default: 0")
     command.add_argument("--n-jobs", type=jobs, metavar="N", help="threads that decode (default: one)")
@@ -91,7 +97,7 @@ def _start_and_recipe(args: argparse.Namespace) -> tuple[EncoderSpec | nn.Module
         raise ValueError(f"{', '.join(given)} cannot be used with --init, whose encoder has them already.")
     start = _new_encoder(args) if args.init is None else resolve_weights(args.init)
     recipe = args.recipe or ("small" if _spec(start).image_size <= 64 else "v2")
-    changes = {name: getattr(args, name) for name in ("epochs", "batch_size", "symmetric", "seed")}
+    changes = {name: getattr(args, name) for name in ("epochs", "batch_size", "precision", "symmetric", "seed")}
     if args.learning_rate is not None:
         changes["learning_rate"] = args.learning_rate
     recipes: dict[str, Callable[..., PretrainConfig]] = {

@@ -26,9 +26,9 @@ class FlowRatioDetector(BaseFlowDetector):
     """Score by the log-ratio of a flow of the inliers and a flow of the auxiliary rows.
 
     The auxiliary flow is trained first; the inlier flow is trained from scratch, or starts from the auxiliary flow.
-    Both are standardised by the auxiliary rows. The score is the difference of the two log-densities, in nats. Its
-    zero has no meaning: training stops when inliers are told from auxiliary rows best, long before the inlier flow's
-    density is. Without ``X_aux`` this is `FlowDetector`, and ``fit`` warns. All auxiliary rows are read into memory.
+    Both are standardised by the auxiliary rows. The score is the difference of the two log-densities, in nats. A score
+    of 0 has no meaning: training stops by AUROC, long before the inlier flow's density is accurate. Without ``X_aux``
+    this is `FlowDetector`, and ``fit`` warns. All auxiliary rows are read into memory.
 
     Parameters
     ----------

@@ -103,8 +103,9 @@ class InlierKFold(BaseCrossValidator):
         """Whole groups, the largest first, each to the fold where squared shares rise least, so that folds are even.
 
         Once the groups left with a kind of rows are only as many as the folds that lack it, they go to these folds.
-        Every fold gets both kinds: of folds that lack a kind the first is filled first, so those that lack the one all
-        lack the other too, or the other way round, and a group that both need goes where both lack.
+        Every fold gets both kinds. Among folds that lack a kind the first is filled first. So the folds without inliers
+        all lack anomalies too, or the folds without anomalies all lack inliers too, and a group that is needed for
+        both goes to a fold that lacks both.
         """
         sizes = np.stack([np.bincount(groups[y == label], minlength=groups.max() + 1) for label in (1, -1)], axis=1)
         n_groups = (sizes > 0).sum(axis=0)

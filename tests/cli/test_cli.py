@@ -187,6 +187,8 @@ def test_a_cut_pretraining_is_not_resumed_on_other_images_or_by_another_recipe(t
     assert "encoder.safetensors.checkpoint' is the checkpoint of another run (learning_rate: 0.06 there, 0.5 here)" in (
         capsys.readouterr().err
     )
+    assert main([*cut_run, "--precision", "bfloat16"]) == 2
+    assert "(precision: 'auto' there, 'bfloat16' here)" in capsys.readouterr().err
     Image.fromarray(np.zeros((20, 16, 3), np.uint8)).save(tmp_path / "images" / "0.png")
     assert main(cut_run) == 2
     assert "(other images)" in capsys.readouterr().err
