@@ -57,6 +57,7 @@ def main():
         ScoreHistogramDisplay.from_scores(scores, y, threshold=detector.offset_, ax=ax)
         ax.set_title(f"{name}: AUROC {100 * auroc(y, scores):.1f} %", fontsize="medium")
         print(f"{name}: AUROC {100 * auroc(y, scores):.1f} %")
+    left.get_legend().remove()  # it would cover bars, and the middle one is the same
     BenchmarkDisplay(read_auroc(args.table)).plot(ax=right)
     right.set_xlabel("AUROC in % (dot: a class; bar and number: mean)")
     figure.savefig(args.output, dpi=150)
