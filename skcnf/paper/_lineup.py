@@ -81,7 +81,6 @@ _CLOSED_FORMS: dict[str, tuple[Callable[..., BaseEstimator], dict[str, Any]]] = 
 }
 _PYOD: dict[str, tuple[str, str, dict[str, Any]]] = {
     "KNN": ("knn", "KNN", {}),
-    "PCA": ("pca", "PCA", {}),
     "LOF": ("lof", "LOF", {}),
     "ABOD": ("abod", "ABOD", {}),
     "MCD": ("mcd", "MCD", {}),
@@ -134,6 +133,7 @@ def _makers(device: str, memory: Any) -> dict[str, Callable[[], BaseEstimator]]:
         "CSI": partial(CSIDetector, device=device, **_ON_NEARLY_ALL_ROWS),
         **{name: partial(_pyod, f"pyod.models.{module}", cls, params) for name, (module, cls, params) in _PYOD.items()},
         "KDE": partial(_pyod, "skcnf.paper._kde", "KDE", {}),
+        "PCA": partial(_pyod, "skcnf.paper._pca", "PCA", {}),
     }
 
 
@@ -150,10 +150,4 @@ def is_deterministic(detector: BaseEstimator) -> bool:
     """Whether scores are the same for every seed: where no rows are held out and the detector draws nothing."""
     if not isinstance(detector, (MSEDetector, GaussianDetector, PyODDetector)) or detector.contamination == "auto":
         return False
-    return not isinstance(detector, PyODDetector) or not _draws(detector.detector.get_params())
-
-
-def _draws(parameters: dict[str, Any]) -> bool:
-    """Whether a detector of pyod with these parameters uses its seed; PCA does so only to leave components out."""
-    keeps_all = parameters.get("svd_solver") == "auto" and parameters.get("n_components") is None
-    return "random_state" in parameters and not keeps_all
+    return not isinstance(detector, PyODDetector) or "random_state" not in detector.detector.get_params()
