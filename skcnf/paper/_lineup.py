@@ -85,7 +85,6 @@ _PYOD: dict[str, tuple[str, str, dict[str, Any]]] = {
     "ABOD": ("abod", "ABOD", {}),
     "MCD": ("mcd", "MCD", {}),
     "COPOD": ("copod", "COPOD", {}),
-    "INNE": ("inne", "INNE", {}),
     "IForest": ("iforest", "IForest", {}),
     "Sampling": ("sampling", "Sampling", {}),
     "LODA": ("loda", "LODA", {}),
@@ -134,6 +133,7 @@ def _makers(device: str, memory: Any) -> dict[str, Callable[[], BaseEstimator]]:
         **{name: partial(_pyod, f"pyod.models.{module}", cls, params) for name, (module, cls, params) in _PYOD.items()},
         "KDE": partial(_pyod, "skcnf.paper._kde", "KDE", {}),
         "PCA": partial(_pyod, "skcnf.paper._pca", "PCA", {}),
+        "INNE": partial(_pyod, "skcnf.paper._inne", "INNE", {}),
     }
 
 
