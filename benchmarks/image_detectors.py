@@ -17,6 +17,8 @@ import argparse
 import json
 import time
 import warnings
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -157,7 +159,9 @@ def draw_losses(folder: Path, path: Path) -> None:
 
 
 def parsed(arguments: list[str] | None) -> argparse.Namespace:
-    def words(text: str) -> list[str]:
+    def words(text: str, known: Iterable[str] = ()) -> list[str]:
+        if known and not set(text.split(",")) <= set(known):
+            raise argparse.ArgumentTypeError(f"'{text}' must name some of {','.join(known)}, with commas between")
         return text.split(",")
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -166,8 +170,8 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--hours", type=float, default=2.0, help="of the whole run (default: 2)")
     parser.add_argument("--protocol", choices=("held-out", "test"), default="held-out")
     parser.add_argument("--classes", type=words, help="default: all of the protocol")
-    parser.add_argument("--detectors", type=words, default=[*DETECTORS])
-    parser.add_argument("--starts", type=words, default=[*STARTS])
+    parser.add_argument("--detectors", type=partial(words, known=DETECTORS), default=[*DETECTORS])
+    parser.add_argument("--starts", type=partial(words, known=STARTS), default=[*STARTS])
     parser.add_argument("--width", type=int, default=32, help="of encoders from nothing (default: 32)")
     parser.add_argument("--stem", default="strided", help="of encoders from nothing (default: strided)")
     parser.add_argument("--batch-size", type=int, default=32)

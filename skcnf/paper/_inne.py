@@ -17,7 +17,10 @@ _BATCH = 512  # rows whose distances to all centres are in memory at once
 
 
 class INNE(SetBySet):
-    """Isolation by nearest-neighbour hyperspheres; pyod goes through all rows once for each set of spheres."""
+    """Isolation by nearest-neighbour hyperspheres, with pyod's parameters.
+
+    pyod goes through all rows once for each set of spheres; here a batch of rows meets all sets at once.
+    """
 
     def _score_samples(self, X: Any) -> np.ndarray:
         X = check_array(X)

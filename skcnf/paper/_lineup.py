@@ -79,15 +79,13 @@ _CLOSED_FORMS: dict[str, tuple[Callable[..., BaseEstimator], dict[str, Any]]] = 
     # Whitened rows of unit norm are all as far from the auxiliary mean: their ratio ranks as the Gaussian alone.
     "Gaussian-ratio (whitened)": (GaussianRatioDetector, {"whiten": True}),
 }
-_PYOD: dict[str, tuple[str, str, dict[str, Any]]] = {
-    "KNN": ("knn", "KNN", {}),
-    "LOF": ("lof", "LOF", {}),
-    "ABOD": ("abod", "ABOD", {}),
-    "MCD": ("mcd", "MCD", {}),
-    "COPOD": ("copod", "COPOD", {}),
-    "IForest": ("iforest", "IForest", {}),
-    "Sampling": ("sampling", "Sampling", {}),
-    "LODA": ("loda", "LODA", {}),
+# the modules of pyod's detectors; those of this package compute the same scores faster
+_PYOD = {
+    **{
+        name: f"pyod.models.{name.lower()}"
+        for name in ("KNN", "LOF", "ABOD", "MCD", "COPOD", "IForest", "Sampling", "LODA")
+    },
+    **{name: f"skcnf.paper._{name.lower()}" for name in ("KDE", "PCA", "INNE")},
 }
 
 
@@ -130,10 +128,7 @@ def _makers(device: str, memory: Any) -> dict[str, Callable[[], BaseEstimator]]:
         "GOAD": partial(GOADDetector, device=device),
         "Rot+Trans": partial(RotTransDetector, device=device, **_ON_NEARLY_ALL_ROWS),
         "CSI": partial(CSIDetector, device=device, **_ON_NEARLY_ALL_ROWS),
-        **{name: partial(_pyod, f"pyod.models.{module}", cls, params) for name, (module, cls, params) in _PYOD.items()},
-        "KDE": partial(_pyod, "skcnf.paper._kde", "KDE", {}),
-        "PCA": partial(_pyod, "skcnf.paper._pca", "PCA", {}),
-        "INNE": partial(_pyod, "skcnf.paper._inne", "INNE", {}),
+        **{name: partial(_pyod, module, name) for name, module in _PYOD.items()},
     }
 
 
@@ -142,8 +137,8 @@ def _flow(cls: type[BaseEstimator], params: dict[str, Any], device: str, memory:
     return cls(device=device, **shared, **params)
 
 
-def _pyod(module: str, name: str, params: dict[str, Any]) -> PyODDetector:
-    return PyODDetector(getattr(importlib.import_module(module), name)(**params), **_ON_ALL_ROWS)
+def _pyod(module: str, name: str) -> PyODDetector:
+    return PyODDetector(getattr(importlib.import_module(module), name)(), **_ON_ALL_ROWS)
 
 
 def is_deterministic(detector: BaseEstimator) -> bool:

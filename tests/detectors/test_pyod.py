@@ -122,9 +122,8 @@ def test_scores_that_do_not_depend_on_the_others_do_not_warn(detector, rows):
 def test_features_that_depend_on_each_other_give_finite_scores_or_an_error():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(500, 6)) @ rng.normal(size=(6, 8))
-    X = (X + 1e-5 * rng.normal(size=X.shape)).astype(
-        np.float32
-    )  # two dimensions have a variance below float32's rounding
+    X += 1e-5 * rng.normal(size=X.shape)  # the variance of two dimensions: less than float32 can tell from 0
+    X = X.astype(np.float32)
     scores = PyODDetector(PCA(), random_state=0).fit(X).score_samples(X)
     assert np.isfinite(scores).all()
     with pytest.raises(ValueError, match="PCA gives no row of X a finite score"), np.errstate(all="ignore"):

@@ -1,10 +1,8 @@
 import numpy as np
 import pytest
 from pyod.models.kde import KDE as TreeKDE
-from sklearn.base import clone
 
 from skcnf.datasets import load_cifar10_features
-from skcnf.paper import make_detectors
 from skcnf.paper._kde import KDE
 
 
@@ -24,9 +22,3 @@ def test_a_row_far_from_all_others_has_a_finite_score():
     score = KDE(bandwidth=0.01).fit(X).decision_function([[100.0, 0, 0]])
     assert np.isfinite(score).all()
     np.testing.assert_allclose(score, TreeKDE(bandwidth=0.01).fit(X).decision_function([[100.0, 0, 0]]))
-
-
-def test_it_is_the_line_ups_kde_and_can_be_cloned():
-    detector = make_detectors(["kde"])["KDE"].detector
-    assert isinstance(detector, KDE)
-    assert clone(detector).get_params() == detector.get_params()

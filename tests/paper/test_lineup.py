@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from sklearn.base import clone
 
 from skcnf.paper import detector_names, is_deterministic, make_detectors
 
@@ -23,3 +24,10 @@ def test_no_seed_changes_their_scores(name, n_features):
             detector.set_params(**{parameter: seed})
         scores.append(detector.fit(X, X_aux=X_aux).score_samples(X[:20] + 1))
     np.testing.assert_array_equal(*scores)
+
+
+@pytest.mark.parametrize("name", ["KDE", "PCA", "INNE"])
+def test_those_that_are_slow_in_pyod_are_of_this_package_and_can_be_cloned(name):
+    detector = make_detectors([name])[name].detector
+    assert type(detector).__module__ == f"skcnf.paper._{name.lower()}"
+    assert clone(detector).get_params() == detector.get_params()

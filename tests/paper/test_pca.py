@@ -1,10 +1,8 @@
 import numpy as np
 import pytest
 from pyod.models.pca import PCA as OneByOne
-from sklearn.base import clone
 
 from skcnf.datasets import load_cifar10_features
-from skcnf.paper import make_detectors
 from skcnf.paper._pca import PCA
 
 
@@ -15,9 +13,3 @@ def test_scores_are_those_of_pyods_pca():
     np.testing.assert_allclose(ours.decision_function(X_test), theirs.decision_function(X_test), rtol=1e-9)
     np.testing.assert_allclose(ours.decision_scores_, theirs.decision_scores_, rtol=1e-9)
     assert ours.threshold_ == pytest.approx(theirs.threshold_)
-
-
-def test_it_is_the_line_ups_pca_and_can_be_cloned():
-    detector = make_detectors(["pca"])["PCA"].detector
-    assert isinstance(detector, PCA)
-    assert clone(detector).get_params() == detector.get_params()
